@@ -1,0 +1,205 @@
+"""The trust boundary of input: the one place where a request's values are judged.
+
+Before this, nothing has been looked at; after this, every value is a plain
+`Value` within depth, size, integer range, finite and valid Unicode. Law ring:
+pure. The limits' precedents: JSON parsers stop at depths of 32 to 512
+(cel-cpp's own parser at 32); Zanzibar and Cerbos requests are a few KiB; gRPC
+refuses messages over 4 MiB by default, and an authorization question is not a
+document.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pdp.errors import InvalidRequestError
+from pdp.model import Caller, Request
+from pdp.values import (
+    DURATION_SECONDS_MAX,
+    INT64_MAX,
+    INT64_MIN,
+    NANOS,
+    TIMESTAMP_SECONDS_MAX,
+    TIMESTAMP_SECONDS_MIN,
+    UINT64_MAX,
+    Duration,
+    Timestamp,
+    Uint,
+    Value,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class InputLimits:
+    """What a request may be at most. Units are in the names."""
+
+    depth_max: int = 32  # levels of lists and maps below `properties` or `context`
+    values_max: int = 10_000  # values in one request, containers included
+    text_bytes_max: int = 262_144  # all strings and bytes of one request together
+    name_bytes_max: int = 1_024  # a type, id, action name, tenant or request id
+    token_bytes_max: int = 16_384  # references: JWT size limit
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A request that passed the boundary, and the names a condition sees.
+
+    INVARIANT: made by `admit` only. Nothing behind the boundary looks at a
+    bare `Request`.
+    """
+
+    request: Request
+    attributes: Mapping[str, Value]
+
+
+class _Intake:
+    """Judges values and keeps the sums of one request."""
+
+    __slots__ = ("depth_max", "text_left", "values_left")
+
+    def __init__(self, limits: InputLimits) -> None:
+        self.depth_max = limits.depth_max
+        self.values_left = limits.values_max
+        self.text_left = limits.text_bytes_max
+
+    def text(self, value: object, path: str) -> str:
+        """A `str` of valid Unicode. NUL is a character like any other."""
+        if type(value) is not str:
+            raise InvalidRequestError(path, "must be a string")
+        # Ascii is checked at C speed; only other text is encoded to be judged.
+        if value.isascii():
+            size = len(value)
+        else:
+            try:
+                size = len(value.encode())
+            except UnicodeEncodeError:
+                raise InvalidRequestError(path, "is not valid Unicode") from None
+        self.text_left -= size
+        if self.text_left < 0:
+            raise InvalidRequestError(path, "takes the request over its limit of text")
+        return value
+
+    def name(self, value: object, path: str, bytes_max: int, *, required: bool = True) -> str:
+        """A short, possibly required string."""
+        text = self.text(value, path)
+        if required and not text:
+            raise InvalidRequestError(path, "is required")
+        if len(text) > bytes_max or len(text.encode()) > bytes_max:
+            raise InvalidRequestError(path, f"is longer than {bytes_max} bytes")
+        return text
+
+    def value(self, value: Any, path: str, depth: int) -> Value:
+        """A copy of the value, within all limits."""
+        self.values_left -= 1
+        if self.values_left < 0:
+            raise InvalidRequestError(path, "takes the request over its limit of values")
+        kind = type(value)
+        if kind is str:
+            return self.text(value, path)
+        if value is None or kind is bool:
+            return value  # type: ignore[no-any-return]
+        if kind is dict:
+            return self.mapping(value, path, depth)
+        if kind is list:
+            if depth >= self.depth_max:
+                raise InvalidRequestError(path, f"is nested deeper than {self.depth_max} levels")
+            return [self.value(item, f"{path}[{i}]", depth + 1) for i, item in enumerate(value)]
+        return self._scalar(value, path)
+
+    def mapping(self, value: object, path: str, depth: int) -> dict[str, Value]:
+        """A map with string keys."""
+        if type(value) is not dict:
+            raise InvalidRequestError(path, "must be a map")
+        if depth >= self.depth_max:
+            raise InvalidRequestError(path, f"is nested deeper than {self.depth_max} levels")
+        out: dict[str, Value] = {}
+        for key, item in value.items():
+            name = self.text(key, f"{path} key")
+            out[name] = self.value(item, f"{path}.{name[:64]}", depth + 1)
+        return out
+
+    def _scalar(self, value: Any, path: str) -> Value:
+        kind = type(value)
+        if kind is int:
+            if not INT64_MIN <= value <= INT64_MAX:
+                raise InvalidRequestError(path, "is out of the range of int64")
+        elif kind is float:
+            if not math.isfinite(value):
+                raise InvalidRequestError(path, "is not a finite number")
+        elif kind is Uint:
+            if not 0 <= value <= UINT64_MAX:
+                raise InvalidRequestError(path, "is out of the range of uint64")
+        elif kind is bytes:
+            self.text_left -= len(value)
+            if self.text_left < 0:
+                raise InvalidRequestError(path, "takes the request over its limit of text")
+        elif kind is Timestamp:
+            if not TIMESTAMP_SECONDS_MIN <= value.ns // NANOS <= TIMESTAMP_SECONDS_MAX:
+                raise InvalidRequestError(path, "is outside the years 1 to 9999")
+        elif kind is Duration:
+            if abs(value.ns) > DURATION_SECONDS_MAX * NANOS:
+                raise InvalidRequestError(path, "is longer than 10,000 years")
+        else:
+            raise InvalidRequestError(path, "is of a kind that is not supported")
+        return value  # type: ignore[no-any-return]
+
+
+def admit(request: Request, caller: Caller, limits: InputLimits) -> Admitted:
+    """Judge a request and build what conditions see of it.
+
+    Args:
+        request: as a door or an in-process user made it; trusted in nothing.
+        caller: already verified.
+        limits: what it may be at most.
+
+    Returns:
+        The request and the attributes `subject`, `subject.id`, ... in plain
+        copies: later changes to the caller's objects reach nothing.
+
+    Raises:
+        InvalidRequestError: with the path of the first offending field.
+    """
+    intake = _Intake(limits)
+    size = limits.name_bytes_max
+    subject, action, resource = request.subject, request.action, request.resource
+    subject_type = intake.name(subject.type, "subject.type", size)
+    subject_id = intake.name(subject.id, "subject.id", size)
+    subject_properties = intake.mapping(subject.properties, "subject.properties", 0)
+    action_name = intake.name(action.name, "action.name", size)
+    action_properties = intake.mapping(action.properties, "action.properties", 0)
+    resource_type = intake.name(resource.type, "resource.type", size)
+    resource_id = intake.name(resource.id, "resource.id", size)
+    resource_properties = intake.mapping(resource.properties, "resource.properties", 0)
+    context = intake.mapping(request.context, "context", 0)
+    intake.name(request.tenant, "tenant", size, required=False)
+    intake.name(request.request_id, "request_id", size, required=False)
+    if len(request.subject_token) > limits.token_bytes_max:
+        raise InvalidRequestError("subject_token", f"is longer than {limits.token_bytes_max} bytes")
+    attributes: dict[str, Value] = {
+        "subject": {"type": subject_type, "id": subject_id, "properties": subject_properties},
+        "subject.type": subject_type,
+        "subject.id": subject_id,
+        "subject.properties": subject_properties,
+        "action": {"name": action_name, "properties": action_properties},
+        "action.name": action_name,
+        "action.properties": action_properties,
+        "resource": {"type": resource_type, "id": resource_id, "properties": resource_properties},
+        "resource.type": resource_type,
+        "resource.id": resource_id,
+        "resource.properties": resource_properties,
+        "context": context,
+        "caller": {
+            "id": caller.spiffe_id,
+            "trust_domain": caller.trust_domain,
+            "path": caller.path,
+        },
+        "caller.id": caller.spiffe_id,
+        "caller.trust_domain": caller.trust_domain,
+        "caller.path": caller.path,
+        # Verified claims; empty until token verification comes.
+        "token": {},
+    }
+    return Admitted(request, attributes)

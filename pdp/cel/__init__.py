@@ -1,0 +1,1 @@
+"""CEL: a frozen, checked syntax tree compiled into Python. See `compile`."""

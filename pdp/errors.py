@@ -1,0 +1,119 @@
+"""The whole exception tree, split by whose fault it is.
+
+    PdpError
+    ├── PolicyError              the policy author's
+    │   ├── DocumentError        a document does not follow the rules; has a position
+    │   └── ExpressionError      a CEL expression is wrong or not supported; has a position
+    ├── BundleError              the bundle supplier's
+    │   ├── BundleRefusedError   what was fetched fails verification
+    │   ├── BundleUnreachableError  nothing could be fetched
+    │   └── StateFileError       the PDP's memory of what it has seen is damaged
+    ├── RequestError             the caller's
+    │   └── InvalidRequestError  malformed, oversized or out of range; has a field path
+    ├── IdentityError            the peer's: its certificate breaks a rule
+    ├── ConfigurationError       the operator's
+    └── SpoolError               the disk's: a record is not durable
+
+A denial is a value (`Decision`), never one of these. Messages: no capital, no
+full stop, the user's words in backticks, one line, no type names; then what to
+do about it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class PdpError(Exception):
+    """Root of the tree. Raise a leaf."""
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A place in a source document; line and column count from 1."""
+
+    path: str
+    line: int = 0
+    column: int = 0
+
+    def __str__(self) -> str:
+        if not self.line:
+            return self.path
+        return f"{self.path}:{self.line}:{self.column}"
+
+
+class PolicyError(PdpError):
+    """Something an author wrote.
+
+    Attributes:
+        message: what is wrong.
+        position: where, if known.
+        suggestion: what to do, or empty.
+    """
+
+    def __init__(
+        self, message: str, position: Position | None = None, suggestion: str = ""
+    ) -> None:
+        self.message = message
+        self.position = position
+        self.suggestion = suggestion
+        super().__init__(str(self))
+
+    def __str__(self) -> str:
+        where = f"{self.position}: " if self.position else ""
+        hint = f" ({self.suggestion})" if self.suggestion else ""
+        return f"{where}{self.message}{hint}"
+
+
+class DocumentError(PolicyError):
+    """A document breaks a rule of its kind."""
+
+
+class ExpressionError(PolicyError):
+    """A CEL expression does not check, or uses what is not supported."""
+
+
+class BundleError(PdpError):
+    """Something about the policy bundle."""
+
+
+class BundleRefusedError(BundleError):
+    """What was fetched or found fails verification. Never retried as is."""
+
+
+class BundleUnreachableError(BundleError):
+    """The store did not answer. Says nothing about what it holds."""
+
+
+class StateFileError(BundleError):
+    """The state file is damaged or absent. Starting without it would forget rollbacks."""
+
+
+class RequestError(PdpError):
+    """Something a caller sent."""
+
+
+class InvalidRequestError(RequestError):
+    """A field is missing, oversized or out of range.
+
+    Attributes:
+        field: path of the field, `subject.properties.roles[3]`.
+        reason: what is wrong with it.
+    """
+
+    def __init__(self, field: str, reason: str) -> None:
+        self.field = field
+        self.reason = reason
+        super().__init__(f"`{field}` {reason}")
+
+
+class IdentityError(PdpError):
+    """A peer's certificate breaks an SVID rule."""
+
+
+class ConfigurationError(PdpError):
+    """The operator's configuration cannot be run with."""
+
+
+class SpoolError(PdpError):
+    """A record could not be made durable."""

@@ -1,0 +1,180 @@
+"""The nouns: what is asked, what is answered.
+
+AuthZEN's words (subject, action, resource, context) and two effects. Law
+ring: no clock, no I/O, no protobuf, no logging. The client uses these classes
+too, so this module imports nothing but `values`.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from pdp.values import Value, canonical
+
+Properties = Mapping[str, Value]
+
+
+class Effect(enum.Enum):
+    """DENY or PERMIT. There is no third, and no truth value to get wrong."""
+
+    DENY = 1
+    PERMIT = 2
+
+    def __bool__(self) -> bool:
+        return self is Effect.PERMIT
+
+
+class Cause(enum.Enum):
+    """Which step of the decision made the answer. Numbers are the wire's."""
+
+    RULE = 1
+    INDETERMINATE = 2
+    DEFAULT = 3
+    BUDGET = 4
+    DEADLINE = 5
+    SCHEMA = 6
+    INVALID = 7
+    NO_BUNDLE = 8
+    STALE = 9
+    CALLER = 10
+    IDENTITY = 11
+    AUDIT = 12
+    INTERNAL = 13
+    OVERLOADED = 14
+    # Only a client says these; they never cross the wire.
+    UNREACHABLE = 100
+    UNUSABLE = 101
+
+
+class Verdict(enum.Enum):
+    """What a condition, a role or a rule comes to: Kleene's three, and SPENT.
+
+    SPENT means the cost budget ran out. Unlike DOUBT nothing absorbs it: a
+    rule with a spent part is spent, and a spent rule denies the request.
+    """
+
+    FALSE = 0
+    TRUE = 1
+    DOUBT = 2
+    SPENT = 3
+
+    def __bool__(self) -> bool:
+        message = "a verdict has no truth value: compare with `is`"
+        raise TypeError(message)
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Who wants to act. `type` and `id` are compared byte by byte."""
+
+    type: str
+    id: str
+    properties: Properties = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What the subject wants to do."""
+
+    name: str
+    properties: Properties = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """What the action is done to."""
+
+    type: str
+    id: str
+    properties: Properties = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One question. `tenant` empty means the caller's only one."""
+
+    subject: Subject
+    action: Action
+    resource: Resource
+    context: Properties = field(default_factory=dict)
+    tenant: str = ""
+    request_id: str = ""
+    subject_token: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The calling workload, as its certificate proved it."""
+
+    spiffe_id: str
+    serial: str = ""
+    peer: str = ""
+
+    @property
+    def trust_domain(self) -> str:
+        """The `td` of `spiffe://td/path`."""
+        return self.spiffe_id.removeprefix("spiffe://").partition("/")[0]
+
+    @property
+    def path(self) -> str:
+        """The `/path` of `spiffe://td/path`."""
+        rest = self.spiffe_id.removeprefix("spiffe://").partition("/")[2]
+        return f"/{rest}" if rest else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Obligation:
+    """A duty that comes with a permit; matched by clients on type and id."""
+
+    id: str
+    type: str
+    properties: Properties = field(default_factory=dict)
+
+    @property
+    def key(self) -> tuple[str, str, bytes]:
+        """Injective key: order and equality of obligations go by it."""
+        return (self.id, self.type, canonical(dict(self.properties)))
+
+
+@dataclass(frozen=True, slots=True)
+class BundleRef:
+    """Names the bundle: TUF snapshot version and digest of all targets."""
+
+    revision: int
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RecordRef:
+    """Names a durable audit record."""
+
+    pdp_id: str
+    seq: int
+    hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One answer.
+
+    INVARIANT: `bool(decision)` is true only for a permit. A plain dataclass is
+    always truthy, and `if pdp.authorize(...)` is what people write.
+    """
+
+    effect: Effect
+    cause: Cause
+    rules: tuple[str, ...] = ()
+    obligations: tuple[Obligation, ...] = ()
+    decision_id: str = ""
+    bundle: BundleRef | None = None
+    record: RecordRef | None = None
+
+    def __bool__(self) -> bool:
+        return self.effect is Effect.PERMIT
+
+
+def deny(cause: Cause, rules: tuple[str, ...] = ()) -> Decision:
+    """A denial with its cause."""
+    return Decision(Effect.DENY, cause, rules)

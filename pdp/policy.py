@@ -1,0 +1,268 @@
+"""Policies, compiled and indexed. Law ring: pure.
+
+A `PolicyDocument` is what authoring checked and a bundle carries; it comes in
+here once, and out comes a `PolicySet` that finds the candidate rules of a
+request. Nobody holds a half-compiled one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from pdp import engine
+from pdp.boundary import Admitted
+from pdp.cel.compile import CompiledExpression, compile_expression
+from pdp.cel.limits import EvaluationLimits
+from pdp.cel.syntax import Expression
+from pdp.errors import PolicyError
+from pdp.model import Decision, Effect, Obligation, Verdict
+from pdp.values import Timestamp, Value
+
+ANY_ACTION = "*"
+ROLES_PATH = ("subject.properties", "roles")
+
+
+@dataclass(frozen=True, slots=True)
+class RoleDocument:
+    """A derived role: any of `sources` (static roles; empty = anyone) AND `when`."""
+
+    name: str
+    sources: tuple[str, ...]
+    when: Expression | None
+
+
+@dataclass(frozen=True, slots=True)
+class RuleDocument:
+    """A rule as written. Times are nanoseconds since the epoch, or None."""
+
+    id: str
+    effect: Effect
+    actions: tuple[str, ...]
+    roles: tuple[str, ...] | None
+    when: Expression | None
+    starts_ns: int | None
+    expires_ns: int | None
+    justification: str
+    obligations: tuple[Obligation, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyDocument:
+    """One policy as written, its conditions checked."""
+
+    name: str
+    resource_type: str
+    owner: str
+    static_roles: tuple[str, ...]
+    variables: tuple[tuple[str, Expression], ...]
+    roles: tuple[RoleDocument, ...]
+    rules: tuple[RuleDocument, ...]
+
+
+@dataclass(slots=True)
+class Facts:
+    """What conditions look at in one decision, and the roles already decided.
+
+    The memo only saves work: a role's verdict is a function of the attributes.
+    """
+
+    attributes: Mapping[str, Value]
+    memo: dict[int, Verdict] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class StaticRole:
+    """A role held through `subject.properties.roles`, a list of strings."""
+
+    name: str
+
+    def evaluate(self, facts: Facts) -> Verdict:
+        """In doubt when the list is absent or malformed: never "not held"."""
+        properties = facts.attributes["subject.properties"]
+        roles = properties.get("roles") if isinstance(properties, dict) else None
+        if type(roles) is not list or not all(type(role) is str for role in roles):
+            return Verdict.DOUBT
+        return Verdict.TRUE if self.name in roles else Verdict.FALSE
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DerivedRole:
+    """A role computed from the request."""
+
+    name: str
+    sources: tuple[StaticRole, ...] | None
+    when: When | None
+
+    def evaluate(self, facts: Facts) -> Verdict:
+        """(any of the sources) AND the condition; decided once per request."""
+        verdict = facts.memo.get(id(self))
+        if verdict is None:
+            verdict = facts.memo[id(self)] = engine.conjunction(self.sources, self.when, facts)
+        return verdict
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class When:
+    """A condition: a compiled expression over the attributes."""
+
+    expression: CompiledExpression
+
+    def evaluate(self, facts: Facts) -> Verdict:
+        """The expression's verdict on the attributes."""
+        return self.expression.verdict(facts.attributes)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rule:
+    """A compiled rule. `reads` are the attribute paths any part of it looks at."""
+
+    name: str
+    effect: Effect
+    roles: tuple[StaticRole | DerivedRole, ...] | None
+    when: When | None
+    obligations: tuple[Obligation, ...]
+    starts_ns: int | None
+    expires_ns: int | None
+    reads: frozenset[tuple[str, ...]]
+
+    def is_current(self, now_ns: int) -> bool:
+        """Expired when now >= expires; begun when now >= starts."""
+        if self.starts_ns is not None and now_ns < self.starts_ns:
+            return False
+        return self.expires_ns is None or now_ns < self.expires_ns
+
+
+class PolicySet:
+    """All rules of a tenant, found by resource type and action."""
+
+    def __init__(self, documents: Iterable[PolicyDocument], limits: EvaluationLimits) -> None:
+        """Compile.
+
+        Raises:
+            PolicyError: no document, a document without rules, a duplicate
+                name, an undefined role, or an expression that does not compile.
+        """
+        self._by_type: dict[str, dict[str, list[Rule]]] = {}
+        self._names: set[str] = set()
+        for document in documents:
+            if document.name in self._names:
+                message = f"policy `{document.name}` is defined twice"
+                raise PolicyError(message)
+            self._names.add(document.name)
+            self._add(document, limits)
+        if not self._names:
+            message = "the policy set is empty"
+            raise PolicyError(message, suggestion="a bundle holds at least one policy")
+
+    def _add(self, document: PolicyDocument, limits: EvaluationLimits) -> None:
+        rules = _Compiler(document, limits).rules()
+        by_action = self._by_type.setdefault(document.resource_type, {})
+        for source, rule in zip(document.rules, rules, strict=True):
+            for action in dict.fromkeys(source.actions):
+                by_action.setdefault(action, []).append(rule)
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Names of the policies."""
+        return frozenset(self._names)
+
+    def candidates(self, resource_type: str, action: str, now_ns: int) -> list[Rule]:
+        """Rules of the type that name the action or `*` and are within their time."""
+        by_action = self._by_type.get(resource_type)
+        if by_action is None:
+            return []
+        found = list(by_action.get(action, ()))
+        if action != ANY_ACTION:
+            found += by_action.get(ANY_ACTION, ())
+        return [rule for rule in found if rule.is_current(now_ns)]
+
+    def decide(self, admitted: Admitted, now_ns: int) -> tuple[Decision, list[Rule]]:
+        """The law on this set: the decision, and the candidates it looked at."""
+        request = admitted.request
+        rules = self.candidates(request.resource.type, request.action.name, now_ns)
+        facts = Facts({**admitted.attributes, "now": Timestamp(now_ns)})
+        return engine.decide(rules, facts), rules
+
+
+class _Compiler:
+    """Compiles one document."""
+
+    def __init__(self, document: PolicyDocument, limits: EvaluationLimits) -> None:
+        self.document = document
+        self.limits = limits
+        self.variables = dict(document.variables)
+        self.roles: dict[str, StaticRole | DerivedRole] = {
+            name: StaticRole(name) for name in document.static_roles
+        }
+        for role in document.roles:
+            if role.name in self.roles:
+                message = f"role `{role.name}` of policy `{document.name}` is defined twice"
+                raise PolicyError(message)
+            self.roles[role.name] = self._derived(role)
+
+    def _when(self, expression: Expression | None) -> When | None:
+        if expression is None:
+            return None
+        return When(compile_expression(expression, self.variables, self.limits))
+
+    def _derived(self, role: RoleDocument) -> DerivedRole:
+        sources = tuple(self._static(name) for name in role.sources) or None
+        return DerivedRole(role.name, sources, self._when(role.when))
+
+    def _static(self, name: str) -> StaticRole:
+        if name not in self.document.static_roles:
+            message = f"`{name}` is not a static role of policy `{self.document.name}`"
+            raise PolicyError(message)
+        return StaticRole(name)
+
+    def _role(self, name: str) -> StaticRole | DerivedRole:
+        if name not in self.roles:
+            message = f"role `{name}` is not defined in policy `{self.document.name}`"
+            raise PolicyError(message)
+        return self.roles[name]
+
+    def rules(self) -> list[Rule]:
+        """All rules of the document."""
+        if not self.document.rules:
+            message = f"policy `{self.document.name}` has no rules"
+            raise PolicyError(message)
+        ids = [rule.id for rule in self.document.rules]
+        if len(set(ids)) != len(ids):
+            message = f"policy `{self.document.name}` has two rules with the same id"
+            raise PolicyError(message)
+        return [self._rule(rule) for rule in self.document.rules]
+
+    def _rule(self, source: RuleDocument) -> Rule:
+        roles = None
+        if source.roles is not None:
+            if not source.roles:
+                message = f"rule `{source.id}` lists no roles"
+                raise PolicyError(message, suggestion="leave `roles` out to mean anyone")
+            roles = tuple(self._role(name) for name in source.roles)
+        when = self._when(source.when)
+        return Rule(
+            name=f"{self.document.name}/{source.id}",
+            effect=source.effect,
+            roles=roles,
+            when=when,
+            obligations=source.obligations,
+            starts_ns=source.starts_ns,
+            expires_ns=source.expires_ns,
+            reads=_reads(roles, when),
+        )
+
+
+def _reads(
+    roles: tuple[StaticRole | DerivedRole, ...] | None, when: When | None
+) -> frozenset[tuple[str, ...]]:
+    """Attribute paths that any part of a rule looks at."""
+    found: set[tuple[str, ...]] = set()
+    if when is not None:
+        found |= when.expression.reads
+    for role in roles or ():
+        if isinstance(role, StaticRole):
+            found.add(ROLES_PATH)
+        else:
+            found |= _reads(role.sources, role.when)
+    return frozenset(found)

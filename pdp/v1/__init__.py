@@ -1,0 +1,1 @@
+"""Generated protobuf code. One copy, checked in, never edited: `make proto` writes it."""

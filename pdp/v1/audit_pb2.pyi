@@ -1,0 +1,145 @@
+import datetime
+
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from pdp.v1 import authorization_pb2 as _authorization_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Record(_message.Message):
+    __slots__ = ("format_version", "pdp_id", "seq", "prev_hash", "time", "decision", "spool_event", "suppressed_denials")
+    FORMAT_VERSION_FIELD_NUMBER: _ClassVar[int]
+    PDP_ID_FIELD_NUMBER: _ClassVar[int]
+    SEQ_FIELD_NUMBER: _ClassVar[int]
+    PREV_HASH_FIELD_NUMBER: _ClassVar[int]
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    DECISION_FIELD_NUMBER: _ClassVar[int]
+    SPOOL_EVENT_FIELD_NUMBER: _ClassVar[int]
+    SUPPRESSED_DENIALS_FIELD_NUMBER: _ClassVar[int]
+    format_version: int
+    pdp_id: str
+    seq: int
+    prev_hash: bytes
+    time: _timestamp_pb2.Timestamp
+    decision: DecisionRecord
+    spool_event: SpoolEvent
+    suppressed_denials: SuppressedDenials
+    def __init__(self, format_version: _Optional[int] = ..., pdp_id: _Optional[str] = ..., seq: _Optional[int] = ..., prev_hash: _Optional[bytes] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., decision: _Optional[_Union[DecisionRecord, _Mapping]] = ..., spool_event: _Optional[_Union[SpoolEvent, _Mapping]] = ..., suppressed_denials: _Optional[_Union[SuppressedDenials, _Mapping]] = ...) -> None: ...
+
+class DecisionRecord(_message.Message):
+    __slots__ = ("decision_id", "request_id", "tenant", "caller", "subject", "action", "resource_type", "resource_id", "attributes", "request_digest", "request", "effect", "cause", "rules", "obligations", "bundle", "truncated", "attributes_digest")
+    class AttributesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: _authorization_pb2.Value
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[_authorization_pb2.Value, _Mapping]] = ...) -> None: ...
+    DECISION_ID_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    CALLER_FIELD_NUMBER: _ClassVar[int]
+    SUBJECT_FIELD_NUMBER: _ClassVar[int]
+    ACTION_FIELD_NUMBER: _ClassVar[int]
+    RESOURCE_TYPE_FIELD_NUMBER: _ClassVar[int]
+    RESOURCE_ID_FIELD_NUMBER: _ClassVar[int]
+    ATTRIBUTES_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
+    EFFECT_FIELD_NUMBER: _ClassVar[int]
+    CAUSE_FIELD_NUMBER: _ClassVar[int]
+    RULES_FIELD_NUMBER: _ClassVar[int]
+    OBLIGATIONS_FIELD_NUMBER: _ClassVar[int]
+    BUNDLE_FIELD_NUMBER: _ClassVar[int]
+    TRUNCATED_FIELD_NUMBER: _ClassVar[int]
+    ATTRIBUTES_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    decision_id: str
+    request_id: str
+    tenant: str
+    caller: CallerRef
+    subject: SubjectRef
+    action: str
+    resource_type: str
+    resource_id: str
+    attributes: _containers.MessageMap[str, _authorization_pb2.Value]
+    request_digest: bytes
+    request: bytes
+    effect: _authorization_pb2.Effect
+    cause: _authorization_pb2.Cause
+    rules: _containers.RepeatedScalarFieldContainer[str]
+    obligations: _containers.RepeatedCompositeFieldContainer[_authorization_pb2.Obligation]
+    bundle: _authorization_pb2.BundleRef
+    truncated: bool
+    attributes_digest: bytes
+    def __init__(self, decision_id: _Optional[str] = ..., request_id: _Optional[str] = ..., tenant: _Optional[str] = ..., caller: _Optional[_Union[CallerRef, _Mapping]] = ..., subject: _Optional[_Union[SubjectRef, _Mapping]] = ..., action: _Optional[str] = ..., resource_type: _Optional[str] = ..., resource_id: _Optional[str] = ..., attributes: _Optional[_Mapping[str, _authorization_pb2.Value]] = ..., request_digest: _Optional[bytes] = ..., request: _Optional[bytes] = ..., effect: _Optional[_Union[_authorization_pb2.Effect, str]] = ..., cause: _Optional[_Union[_authorization_pb2.Cause, str]] = ..., rules: _Optional[_Iterable[str]] = ..., obligations: _Optional[_Iterable[_Union[_authorization_pb2.Obligation, _Mapping]]] = ..., bundle: _Optional[_Union[_authorization_pb2.BundleRef, _Mapping]] = ..., truncated: _Optional[bool] = ..., attributes_digest: _Optional[bytes] = ...) -> None: ...
+
+class CallerRef(_message.Message):
+    __slots__ = ("spiffe_id", "serial", "peer")
+    SPIFFE_ID_FIELD_NUMBER: _ClassVar[int]
+    SERIAL_FIELD_NUMBER: _ClassVar[int]
+    PEER_FIELD_NUMBER: _ClassVar[int]
+    spiffe_id: str
+    serial: str
+    peer: str
+    def __init__(self, spiffe_id: _Optional[str] = ..., serial: _Optional[str] = ..., peer: _Optional[str] = ...) -> None: ...
+
+class SubjectRef(_message.Message):
+    __slots__ = ("type", "id", "issuer", "jti")
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
+    ISSUER_FIELD_NUMBER: _ClassVar[int]
+    JTI_FIELD_NUMBER: _ClassVar[int]
+    type: str
+    id: str
+    issuer: str
+    jti: str
+    def __init__(self, type: _Optional[str] = ..., id: _Optional[str] = ..., issuer: _Optional[str] = ..., jti: _Optional[str] = ...) -> None: ...
+
+class SpoolEvent(_message.Message):
+    __slots__ = ("kind", "segment", "offset", "bytes", "last_head", "detail")
+    class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        KIND_UNSPECIFIED: _ClassVar[SpoolEvent.Kind]
+        KIND_BOOT: _ClassVar[SpoolEvent.Kind]
+        KIND_TORN_TAIL: _ClassVar[SpoolEvent.Kind]
+        KIND_DAMAGE: _ClassVar[SpoolEvent.Kind]
+        KIND_POISONED: _ClassVar[SpoolEvent.Kind]
+    KIND_UNSPECIFIED: SpoolEvent.Kind
+    KIND_BOOT: SpoolEvent.Kind
+    KIND_TORN_TAIL: SpoolEvent.Kind
+    KIND_DAMAGE: SpoolEvent.Kind
+    KIND_POISONED: SpoolEvent.Kind
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    SEGMENT_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    LAST_HEAD_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    kind: SpoolEvent.Kind
+    segment: str
+    offset: int
+    bytes: int
+    last_head: str
+    detail: str
+    def __init__(self, kind: _Optional[_Union[SpoolEvent.Kind, str]] = ..., segment: _Optional[str] = ..., offset: _Optional[int] = ..., bytes: _Optional[int] = ..., last_head: _Optional[str] = ..., detail: _Optional[str] = ...) -> None: ...
+
+class SuppressedDenials(_message.Message):
+    __slots__ = ("counts",)
+    COUNTS_FIELD_NUMBER: _ClassVar[int]
+    counts: _containers.RepeatedCompositeFieldContainer[SuppressedCount]
+    def __init__(self, counts: _Optional[_Iterable[_Union[SuppressedCount, _Mapping]]] = ...) -> None: ...
+
+class SuppressedCount(_message.Message):
+    __slots__ = ("spiffe_id", "cause", "count")
+    SPIFFE_ID_FIELD_NUMBER: _ClassVar[int]
+    CAUSE_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    spiffe_id: str
+    cause: _authorization_pb2.Cause
+    count: int
+    def __init__(self, spiffe_id: _Optional[str] = ..., cause: _Optional[_Union[_authorization_pb2.Cause, str]] = ..., count: _Optional[int] = ...) -> None: ...

@@ -1,0 +1,236 @@
+import datetime
+
+from google.protobuf import duration_pb2 as _duration_pb2
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Effect(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    EFFECT_UNSPECIFIED: _ClassVar[Effect]
+    EFFECT_DENY: _ClassVar[Effect]
+    EFFECT_PERMIT: _ClassVar[Effect]
+
+class Cause(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    CAUSE_UNSPECIFIED: _ClassVar[Cause]
+    CAUSE_RULE: _ClassVar[Cause]
+    CAUSE_INDETERMINATE: _ClassVar[Cause]
+    CAUSE_DEFAULT: _ClassVar[Cause]
+    CAUSE_BUDGET: _ClassVar[Cause]
+    CAUSE_DEADLINE: _ClassVar[Cause]
+    CAUSE_SCHEMA: _ClassVar[Cause]
+    CAUSE_INVALID: _ClassVar[Cause]
+    CAUSE_NO_BUNDLE: _ClassVar[Cause]
+    CAUSE_STALE: _ClassVar[Cause]
+    CAUSE_CALLER: _ClassVar[Cause]
+    CAUSE_IDENTITY: _ClassVar[Cause]
+    CAUSE_AUDIT: _ClassVar[Cause]
+    CAUSE_INTERNAL: _ClassVar[Cause]
+    CAUSE_OVERLOADED: _ClassVar[Cause]
+EFFECT_UNSPECIFIED: Effect
+EFFECT_DENY: Effect
+EFFECT_PERMIT: Effect
+CAUSE_UNSPECIFIED: Cause
+CAUSE_RULE: Cause
+CAUSE_INDETERMINATE: Cause
+CAUSE_DEFAULT: Cause
+CAUSE_BUDGET: Cause
+CAUSE_DEADLINE: Cause
+CAUSE_SCHEMA: Cause
+CAUSE_INVALID: Cause
+CAUSE_NO_BUNDLE: Cause
+CAUSE_STALE: Cause
+CAUSE_CALLER: Cause
+CAUSE_IDENTITY: Cause
+CAUSE_AUDIT: Cause
+CAUSE_INTERNAL: Cause
+CAUSE_OVERLOADED: Cause
+
+class Null(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class Value(_message.Message):
+    __slots__ = ("null_value", "bool_value", "int64_value", "uint64_value", "double_value", "string_value", "bytes_value", "timestamp_value", "duration_value", "list_value", "map_value")
+    NULL_VALUE_FIELD_NUMBER: _ClassVar[int]
+    BOOL_VALUE_FIELD_NUMBER: _ClassVar[int]
+    INT64_VALUE_FIELD_NUMBER: _ClassVar[int]
+    UINT64_VALUE_FIELD_NUMBER: _ClassVar[int]
+    DOUBLE_VALUE_FIELD_NUMBER: _ClassVar[int]
+    STRING_VALUE_FIELD_NUMBER: _ClassVar[int]
+    BYTES_VALUE_FIELD_NUMBER: _ClassVar[int]
+    TIMESTAMP_VALUE_FIELD_NUMBER: _ClassVar[int]
+    DURATION_VALUE_FIELD_NUMBER: _ClassVar[int]
+    LIST_VALUE_FIELD_NUMBER: _ClassVar[int]
+    MAP_VALUE_FIELD_NUMBER: _ClassVar[int]
+    null_value: Null
+    bool_value: bool
+    int64_value: int
+    uint64_value: int
+    double_value: float
+    string_value: str
+    bytes_value: bytes
+    timestamp_value: _timestamp_pb2.Timestamp
+    duration_value: _duration_pb2.Duration
+    list_value: ListValue
+    map_value: MapValue
+    def __init__(self, null_value: _Optional[_Union[Null, _Mapping]] = ..., bool_value: _Optional[bool] = ..., int64_value: _Optional[int] = ..., uint64_value: _Optional[int] = ..., double_value: _Optional[float] = ..., string_value: _Optional[str] = ..., bytes_value: _Optional[bytes] = ..., timestamp_value: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., duration_value: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., list_value: _Optional[_Union[ListValue, _Mapping]] = ..., map_value: _Optional[_Union[MapValue, _Mapping]] = ...) -> None: ...
+
+class ListValue(_message.Message):
+    __slots__ = ("values",)
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    values: _containers.RepeatedCompositeFieldContainer[Value]
+    def __init__(self, values: _Optional[_Iterable[_Union[Value, _Mapping]]] = ...) -> None: ...
+
+class MapValue(_message.Message):
+    __slots__ = ("entries",)
+    class EntriesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: Value
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[Value, _Mapping]] = ...) -> None: ...
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    entries: _containers.MessageMap[str, Value]
+    def __init__(self, entries: _Optional[_Mapping[str, Value]] = ...) -> None: ...
+
+class Subject(_message.Message):
+    __slots__ = ("type", "id", "properties")
+    class PropertiesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: Value
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[Value, _Mapping]] = ...) -> None: ...
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
+    PROPERTIES_FIELD_NUMBER: _ClassVar[int]
+    type: str
+    id: str
+    properties: _containers.MessageMap[str, Value]
+    def __init__(self, type: _Optional[str] = ..., id: _Optional[str] = ..., properties: _Optional[_Mapping[str, Value]] = ...) -> None: ...
+
+class Action(_message.Message):
+    __slots__ = ("name", "properties")
+    class PropertiesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: Value
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[Value, _Mapping]] = ...) -> None: ...
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    PROPERTIES_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    properties: _containers.MessageMap[str, Value]
+    def __init__(self, name: _Optional[str] = ..., properties: _Optional[_Mapping[str, Value]] = ...) -> None: ...
+
+class Resource(_message.Message):
+    __slots__ = ("type", "id", "properties")
+    class PropertiesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: Value
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[Value, _Mapping]] = ...) -> None: ...
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
+    PROPERTIES_FIELD_NUMBER: _ClassVar[int]
+    type: str
+    id: str
+    properties: _containers.MessageMap[str, Value]
+    def __init__(self, type: _Optional[str] = ..., id: _Optional[str] = ..., properties: _Optional[_Mapping[str, Value]] = ...) -> None: ...
+
+class AuthorizeRequest(_message.Message):
+    __slots__ = ("request_id", "tenant", "subject", "action", "resource", "context", "subject_token", "explain")
+    class ContextEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: Value
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[Value, _Mapping]] = ...) -> None: ...
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    SUBJECT_FIELD_NUMBER: _ClassVar[int]
+    ACTION_FIELD_NUMBER: _ClassVar[int]
+    RESOURCE_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    SUBJECT_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    EXPLAIN_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    tenant: str
+    subject: Subject
+    action: Action
+    resource: Resource
+    context: _containers.MessageMap[str, Value]
+    subject_token: str
+    explain: bool
+    def __init__(self, request_id: _Optional[str] = ..., tenant: _Optional[str] = ..., subject: _Optional[_Union[Subject, _Mapping]] = ..., action: _Optional[_Union[Action, _Mapping]] = ..., resource: _Optional[_Union[Resource, _Mapping]] = ..., context: _Optional[_Mapping[str, Value]] = ..., subject_token: _Optional[str] = ..., explain: _Optional[bool] = ...) -> None: ...
+
+class Obligation(_message.Message):
+    __slots__ = ("id", "type", "properties")
+    class PropertiesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: Value
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[Value, _Mapping]] = ...) -> None: ...
+    ID_FIELD_NUMBER: _ClassVar[int]
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    PROPERTIES_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    type: str
+    properties: _containers.MessageMap[str, Value]
+    def __init__(self, id: _Optional[str] = ..., type: _Optional[str] = ..., properties: _Optional[_Mapping[str, Value]] = ...) -> None: ...
+
+class BundleRef(_message.Message):
+    __slots__ = ("revision", "digest")
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    revision: int
+    digest: bytes
+    def __init__(self, revision: _Optional[int] = ..., digest: _Optional[bytes] = ...) -> None: ...
+
+class RecordRef(_message.Message):
+    __slots__ = ("pdp_id", "seq", "hash")
+    PDP_ID_FIELD_NUMBER: _ClassVar[int]
+    SEQ_FIELD_NUMBER: _ClassVar[int]
+    HASH_FIELD_NUMBER: _ClassVar[int]
+    pdp_id: str
+    seq: int
+    hash: bytes
+    def __init__(self, pdp_id: _Optional[str] = ..., seq: _Optional[int] = ..., hash: _Optional[bytes] = ...) -> None: ...
+
+class AuthorizeResponse(_message.Message):
+    __slots__ = ("request_id", "request_digest", "effect", "cause", "decision_id", "rules", "obligations", "bundle", "record")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    EFFECT_FIELD_NUMBER: _ClassVar[int]
+    CAUSE_FIELD_NUMBER: _ClassVar[int]
+    DECISION_ID_FIELD_NUMBER: _ClassVar[int]
+    RULES_FIELD_NUMBER: _ClassVar[int]
+    OBLIGATIONS_FIELD_NUMBER: _ClassVar[int]
+    BUNDLE_FIELD_NUMBER: _ClassVar[int]
+    RECORD_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    request_digest: bytes
+    effect: Effect
+    cause: Cause
+    decision_id: str
+    rules: _containers.RepeatedScalarFieldContainer[str]
+    obligations: _containers.RepeatedCompositeFieldContainer[Obligation]
+    bundle: BundleRef
+    record: RecordRef
+    def __init__(self, request_id: _Optional[str] = ..., request_digest: _Optional[bytes] = ..., effect: _Optional[_Union[Effect, str]] = ..., cause: _Optional[_Union[Cause, str]] = ..., decision_id: _Optional[str] = ..., rules: _Optional[_Iterable[str]] = ..., obligations: _Optional[_Iterable[_Union[Obligation, _Mapping]]] = ..., bundle: _Optional[_Union[BundleRef, _Mapping]] = ..., record: _Optional[_Union[RecordRef, _Mapping]] = ...) -> None: ...
