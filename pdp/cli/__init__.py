@@ -1,0 +1,41 @@
+"""`pdp`: one file per command.
+
+Exit codes, everywhere: 0 done, 1 checked and refused, 2 usage or
+configuration, 3 tail unanchored (`pdp audit verify` only).
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+# Command modules, in the order `pdp --help` shows them. Each has
+# `register(app: typer.Typer) -> None`.
+COMMANDS = ("check", "test", "bundle", "serve", "authorize", "audit", "config")
+
+EXIT_REFUSED = 1
+EXIT_USAGE = 2
+EXIT_UNANCHORED = 3
+
+
+def main() -> None:
+    """Entry point of the `pdp` script."""
+    try:
+        import typer
+    except ModuleNotFoundError:
+        sys.exit("pdp: the command line needs more than the client: pip install 'portcullis[server]'")
+    from pdp.cli.terminal import report
+
+    app = typer.Typer(
+        name="pdp",
+        help="Portcullis: a policy decision point whose every failure is a denial.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        add_completion=False,
+    )
+    for name in COMMANDS:
+        importlib.import_module(f"pdp.cli.{name}").register(app)
+    try:
+        app()
+    except Exception as error:  # noqa: BLE001 the outermost edge: an error becomes a message
+        sys.exit(report(error))
