@@ -9,41 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from pdp.admission import Denials
 from pdp.callers import CallerPolicy
-from pdp.model import BundleRef, Caller, Subject
+from pdp.model import BundleRef
 from pdp.policy import PolicySet
 from pdp.values import NANOS
 
+__all__ = ["CLOCK_TOLERANCE_NS", "Denials", "Snapshot"]
+
 # How far the clock may be behind the mark before it counts as run backwards.
 CLOCK_TOLERANCE_NS = 60 * NANOS
-
-
-@dataclass(frozen=True, slots=True)
-class Denials:
-    """The `emergency` target: denials that cannot wait for a release.
-
-    Attributes:
-        callers: SPIFFE IDs.
-        serials: (trust domain, lower-case hexadecimal serial).
-        subjects: (type, id).
-        jtis: (issuer, jti).
-    """
-
-    callers: frozenset[str] = frozenset()
-    serials: frozenset[tuple[str, str]] = frozenset()
-    subjects: frozenset[tuple[str, str]] = frozenset()
-    jtis: frozenset[tuple[str, str]] = frozenset()
-
-    def denies_caller(self, caller: Caller) -> bool:
-        """Whether this workload, or its certificate, is denied."""
-        return (
-            caller.spiffe_id in self.callers
-            or (caller.trust_domain, caller.serial) in self.serials
-        )
-
-    def denies_subject(self, subject: Subject) -> bool:
-        """Whether this subject is denied."""
-        return (subject.type, subject.id) in self.subjects
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +43,7 @@ class Snapshot:
 
     def is_stale(self, clock_ns: int) -> bool:
         """Expired, or the clock ran backwards. There is no grace."""
-        return (
-            clock_ns >= self.fresh_until_ns
-            or clock_ns < self.clock_mark_ns - CLOCK_TOLERANCE_NS
-        )
+        return clock_ns >= self.fresh_until_ns or clock_ns < self.clock_mark_ns - CLOCK_TOLERANCE_NS
 
     def now_ns(self, clock_ns: int) -> int:
         """`now` in conditions: never before the mark."""

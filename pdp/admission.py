@@ -1,0 +1,129 @@
+"""From an admitted request to a decision: who asks, for which tenant, then the rules.
+
+Law ring: pure. The decision point and `pdp test` both call `decide`, so that
+what an author tests is what the PDP answers. The steps, in this order:
+
+    1 the caller or its certificate is denied by the emergency list   DENY(CALLER)
+    2 no entry of the caller policy is about the caller               DENY(CALLER)
+    3 the tenant cannot be resolved                                   InvalidRequestError
+    4 no entry covers tenant, resource type and action                DENY(CALLER)
+    5 a subject token came, or one is required                        DENY(IDENTITY)
+    6 the caller may not assert subjects of this type                 DENY(CALLER)
+    7 the subject is denied by the emergency list                     DENY(IDENTITY)
+    8 the tenant's policies                                           the engine
+
+Nothing here looks at freshness, deadlines or records: those need a clock and
+are the decision point's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pdp.boundary import Admitted
+from pdp.callers import ANY, CallerPolicy
+from pdp.errors import InvalidRequestError
+from pdp.model import Caller, Cause, Decision, Subject, deny
+from pdp.policy import PolicySet, Rule
+
+
+@dataclass(frozen=True, slots=True)
+class Denials:
+    """The `emergency` target: denials that cannot wait for a release.
+
+    Deny-only: nothing in it can make an answer milder.
+
+    Attributes:
+        callers: SPIFFE IDs.
+        serials: (trust domain, lower-case hexadecimal serial).
+        subjects: (type, id).
+        jtis: (issuer, jti).
+    """
+
+    callers: frozenset[str] = frozenset()
+    serials: frozenset[tuple[str, str]] = frozenset()
+    subjects: frozenset[tuple[str, str]] = frozenset()
+    jtis: frozenset[tuple[str, str]] = frozenset()
+
+    def denies_caller(self, caller: Caller) -> bool:
+        """Whether this workload, or its certificate, is denied."""
+        return (
+            caller.spiffe_id in self.callers or (caller.trust_domain, caller.serial) in self.serials
+        )
+
+    def denies_subject(self, subject: Subject) -> bool:
+        """Whether this subject is denied."""
+        return (subject.type, subject.id) in self.subjects
+
+
+def resolve_tenant(policies: Mapping[str, PolicySet], allowed: frozenset[str], named: str) -> str:
+    """The tenant a request is about.
+
+    Args:
+        policies: the tenants this PDP loads.
+        allowed: the tenants the caller may name; `*` stands for all that are loaded.
+        named: as the request says; empty means the caller's only one.
+
+    Raises:
+        InvalidRequestError: none is named where the caller has several, or the
+            named one is not the caller's or not loaded. Which of the last two
+            is not said: who may not name a tenant does not learn of it.
+    """
+    reachable = allowed - {ANY} | (frozenset(policies) if ANY in allowed else frozenset())
+    if not named:
+        if len(reachable) != 1:
+            raise InvalidRequestError("tenant", "is required: this caller has not exactly one")
+        (named,) = reachable
+    if named not in reachable or named not in policies:
+        raise InvalidRequestError("tenant", "is not one that this caller may name here")
+    return named
+
+
+def decide(
+    policies: Mapping[str, PolicySet],
+    callers: CallerPolicy,
+    denials: Denials,
+    admitted: Admitted,
+    caller: Caller,
+    now_ns: int,
+) -> tuple[Decision, list[Rule]]:
+    """The whole answer to one admitted request, but for time and durability.
+
+    Args:
+        policies: compiled policies by tenant.
+        callers: who may ask what.
+        denials: the emergency list.
+        admitted: the request, past the boundary, admitted for this `caller`.
+        caller: the verified workload.
+        now_ns: nanoseconds since the epoch; `now` in conditions.
+
+    Returns:
+        The decision, and the candidate rules it looked at: none when it was
+        made before the rules.
+
+    Raises:
+        InvalidRequestError: about `tenant`; a door answers INVALID_ARGUMENT.
+    """
+    request = admitted.request
+    if denials.denies_caller(caller):
+        return deny(Cause.CALLER), []
+    allowed = callers.tenants(caller.spiffe_id)
+    # Before the tenant is looked at: a stranger gets a recorded denial and
+    # learns nothing about tenants.
+    if not allowed:
+        return deny(Cause.CALLER), []
+    tenant = resolve_tenant(policies, allowed, request.tenant)
+    covering = callers.covering(caller.spiffe_id, tenant, request)
+    if not covering:
+        return deny(Cause.CALLER), []
+    # Until token verification comes, a token is evidence nobody has checked:
+    # a request that leans on one is refused, never answered without it.
+    if request.subject_token:
+        return deny(Cause.IDENTITY), []
+    if callers.asserting(covering, request.subject.type) is None:
+        needs_token = any(entry.asserts is None for entry in covering)
+        return deny(Cause.IDENTITY if needs_token else Cause.CALLER), []
+    if denials.denies_subject(request.subject):
+        return deny(Cause.IDENTITY), []
+    return policies[tenant].decide(admitted, now_ns)
