@@ -118,36 +118,34 @@ def canonical(value: Value) -> bytes:
 
 
 def _encode(value: Value, out: list[bytes]) -> None:
-    kind = type(value)
-    if kind is str:
-        data = value.encode("utf-8", "surrogatepass")  # type: ignore[union-attr]
-        out.append(b"s%d:" % len(data))
-        out.append(data)
-    elif kind is bool:
-        out.append(b"T" if value else b"F")
-    elif kind is int:
-        out.append(b"i%d;" % value)
-    elif kind is Uint:
-        out.append(b"u%d;" % value)
+    # INVARIANT: bool before int and Uint before int: both are ints to isinstance.
+    if isinstance(value, str):
+        data = value.encode("utf-8", "surrogatepass")
+        out += (b"s%d:" % len(data), data)
     elif value is None:
         out.append(b"N")
-    elif kind is float:
+    elif isinstance(value, bool):
+        out.append(b"T" if value else b"F")
+    elif isinstance(value, Uint):
+        out.append(b"u%d;" % value)
+    elif isinstance(value, int):
+        out.append(b"i%d;" % value)
+    elif isinstance(value, float):
         out.append(b"d" + struct.pack(">d", value))
-    elif kind is dict:
-        _encode_map(value, out)  # type: ignore[arg-type]
-    elif kind is list:
-        out.append(b"l%d:" % len(value))  # type: ignore[arg-type]
-        for item in value:  # type: ignore[union-attr]
+    elif isinstance(value, dict):
+        _encode_map(value, out)
+    elif isinstance(value, list):
+        out.append(b"l%d:" % len(value))
+        for item in value:
             _encode(item, out)
-    elif kind is bytes:
-        out.append(b"b%d:" % len(value))  # type: ignore[arg-type]
-        out.append(value)  # type: ignore[arg-type]
-    elif kind is Timestamp:
-        out.append(b"t%d;" % value.ns)  # type: ignore[union-attr]
-    elif kind is Duration:
-        out.append(b"p%d;" % value.ns)  # type: ignore[union-attr]
+    elif isinstance(value, bytes):
+        out += (b"b%d:" % len(value), value)
+    elif isinstance(value, Timestamp):
+        out.append(b"t%d;" % value.ns)
+    elif isinstance(value, Duration):
+        out.append(b"p%d;" % value.ns)
     else:
-        message = f"not a value: {kind.__name__}"
+        message = f"not a value: {type(value).__name__}"
         raise TypeError(message)
 
 
