@@ -25,7 +25,7 @@ from typing import Generic, Protocol, TypeVar
 
 from pdp.model import Cause, Decision, Effect, Obligation, Verdict
 
-Facts = TypeVar("Facts", contravariant=True)
+Facts = TypeVar("Facts", contravariant=True)  # noqa: PLC0105
 
 _FALSE, _TRUE, _DOUBT, _SPENT = Verdict.FALSE, Verdict.TRUE, Verdict.DOUBT, Verdict.SPENT
 
@@ -46,15 +46,29 @@ class Rule(Protocol[Facts]):
     """A candidate rule. `roles` None means anyone; `when` None means always."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """`policy/rule`."""
+        ...
+
     @property
-    def effect(self) -> Effect: ...
+    def effect(self) -> Effect:
+        """What it does when it applies."""
+        ...
+
     @property
-    def roles(self) -> Sequence[Condition[Facts]] | None: ...
+    def roles(self) -> Sequence[Condition[Facts]] | None:
+        """Any of which is needed."""
+        ...
+
     @property
-    def when(self) -> Condition[Facts] | None: ...
+    def when(self) -> Condition[Facts] | None:
+        """The condition."""
+        ...
+
     @property
-    def obligations(self) -> tuple[Obligation, ...]: ...
+    def obligations(self) -> tuple[Obligation, ...]:
+        """Duties that come with a permit."""
+        ...
 
 
 def any_of(verdicts: Iterable[Verdict]) -> Verdict:
