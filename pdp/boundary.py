@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pdp.errors import InvalidRequestError
+from pdp.errors import InvalidRequestError, member
 from pdp.model import Caller, Request
 from pdp.values import (
     DURATION_SECONDS_MAX,
@@ -31,12 +31,17 @@ from pdp.values import (
     Value,
 )
 
+# Levels of lists and maps, `properties` or `context` being the first. Protobuf
+# parsers stop at 100 levels of messages and a map in a map takes three, so a
+# request of 33 could not be sent, and a record of it could not be read back.
+DEPTH_MAX = 32
+
 
 @dataclass(frozen=True, slots=True)
 class InputLimits:
     """What a request may be at most. Units are in the names."""
 
-    depth_max: int = 32  # levels of lists and maps below `properties` or `context`
+    depth_max: int = DEPTH_MAX  # levels of lists and maps, `properties` or `context` included
     values_max: int = 10_000  # values in one request, containers included
     text_bytes_max: int = 262_144  # all strings and bytes of one request together
     name_bytes_max: int = 1_024  # a type, id, action name, tenant or request id
@@ -87,63 +92,84 @@ class _Intake:
         text = self.text(value, path)
         if required and not text:
             raise InvalidRequestError(path, "is required")
-        if len(text) > bytes_max or len(text.encode()) > bytes_max:
+        if len(text if text.isascii() else text.encode()) > bytes_max:
             raise InvalidRequestError(path, f"is longer than {bytes_max} bytes")
         return text
 
-    def value(self, value: Any, path: str, depth: int) -> Value:
+    def properties(self, value: object, path: str) -> dict[str, Value]:
+        """A map with string keys, in a plain copy."""
+        try:
+            return self._mapping(value, 0)
+        except InvalidRequestError as error:
+            raise error.below(path) from None
+
+    # Below, errors carry no path: each container puts its part before it on
+    # the way out, so that a request without errors pays nothing for paths.
+
+    def _value(self, value: Any, depth: int) -> Value:
         """A copy of the value, within all limits."""
         self.values_left -= 1
         if self.values_left < 0:
-            raise InvalidRequestError(path, "takes the request over its limit of values")
+            raise InvalidRequestError("", "takes the request over its limit of values")
         kind = type(value)
         if kind is str:
-            return self.text(value, path)
+            return self.text(value, "")
         if value is None or kind is bool:
             return value  # type: ignore[no-any-return]
         if kind is dict:
-            return self.mapping(value, path, depth)
+            return self._mapping(value, depth)
         if kind is list:
-            if depth >= self.depth_max:
-                raise InvalidRequestError(path, f"is nested deeper than {self.depth_max} levels")
-            return [self.value(item, f"{path}[{i}]", depth + 1) for i, item in enumerate(value)]
-        return self._scalar(value, path)
+            return self._sequence(value, depth)
+        return self._scalar(value)
 
-    def mapping(self, value: object, path: str, depth: int) -> dict[str, Value]:
-        """A map with string keys."""
-        if type(value) is not dict:
-            raise InvalidRequestError(path, "must be a map")
+    def _sequence(self, value: list[Any], depth: int) -> list[Value]:
         if depth >= self.depth_max:
-            raise InvalidRequestError(path, f"is nested deeper than {self.depth_max} levels")
-        out: dict[str, Value] = {}
-        for key, item in value.items():
-            name = self.text(key, f"{path} key")
-            out[name] = self.value(item, f"{path}.{name[:64]}", depth + 1)
+            raise InvalidRequestError("", f"is nested deeper than {self.depth_max} levels")
+        out: list[Value] = []
+        for item in value:
+            try:
+                out.append(self._value(item, depth + 1))
+            except InvalidRequestError as error:
+                raise error.below(f"[{len(out)}]") from None
         return out
 
-    def _scalar(self, value: Any, path: str) -> Value:
+    def _mapping(self, value: object, depth: int) -> dict[str, Value]:
+        if type(value) is not dict:
+            raise InvalidRequestError("", "must be a map")
+        if depth >= self.depth_max:
+            raise InvalidRequestError("", f"is nested deeper than {self.depth_max} levels")
+        out: dict[str, Value] = {}
+        for key, item in value.items():
+            name = self.text(key, " key")
+            try:
+                out[name] = self._value(item, depth + 1)
+            except InvalidRequestError as error:
+                raise error.below(member(name)) from None
+        return out
+
+    def _scalar(self, value: Any) -> Value:
         kind = type(value)
         if kind is int:
             if not INT64_MIN <= value <= INT64_MAX:
-                raise InvalidRequestError(path, "is out of the range of int64")
+                raise InvalidRequestError("", "is out of the range of int64")
         elif kind is float:
             if not math.isfinite(value):
-                raise InvalidRequestError(path, "is not a finite number")
+                raise InvalidRequestError("", "is not a finite number")
         elif kind is Uint:
             if not 0 <= value <= UINT64_MAX:
-                raise InvalidRequestError(path, "is out of the range of uint64")
+                raise InvalidRequestError("", "is out of the range of uint64")
         elif kind is bytes:
             self.text_left -= len(value)
             if self.text_left < 0:
-                raise InvalidRequestError(path, "takes the request over its limit of text")
+                raise InvalidRequestError("", "takes the request over its limit of text")
         elif kind is Timestamp:
             if not TIMESTAMP_SECONDS_MIN <= value.ns // NANOS <= TIMESTAMP_SECONDS_MAX:
-                raise InvalidRequestError(path, "is outside the years 1 to 9999")
+                raise InvalidRequestError("", "is outside the years 1 to 9999")
         elif kind is Duration:
             if abs(value.ns) > DURATION_SECONDS_MAX * NANOS:
-                raise InvalidRequestError(path, "is longer than 10,000 years")
+                raise InvalidRequestError("", "is longer than 10,000 years")
         else:
-            raise InvalidRequestError(path, "is of a kind that is not supported")
+            raise InvalidRequestError("", "is of a kind that is not supported")
         return value  # type: ignore[no-any-return]
 
 
@@ -167,17 +193,16 @@ def admit(request: Request, caller: Caller, limits: InputLimits) -> Admitted:
     subject, action, resource = request.subject, request.action, request.resource
     subject_type = intake.name(subject.type, "subject.type", size)
     subject_id = intake.name(subject.id, "subject.id", size)
-    subject_properties = intake.mapping(subject.properties, "subject.properties", 0)
+    subject_properties = intake.properties(subject.properties, "subject.properties")
     action_name = intake.name(action.name, "action.name", size)
-    action_properties = intake.mapping(action.properties, "action.properties", 0)
+    action_properties = intake.properties(action.properties, "action.properties")
     resource_type = intake.name(resource.type, "resource.type", size)
     resource_id = intake.name(resource.id, "resource.id", size)
-    resource_properties = intake.mapping(resource.properties, "resource.properties", 0)
-    context = intake.mapping(request.context, "context", 0)
+    resource_properties = intake.properties(resource.properties, "resource.properties")
+    context = intake.properties(request.context, "context")
     intake.name(request.tenant, "tenant", size, required=False)
     intake.name(request.request_id, "request_id", size, required=False)
-    if len(request.subject_token) > limits.token_bytes_max:
-        raise InvalidRequestError("subject_token", f"is longer than {limits.token_bytes_max} bytes")
+    intake.name(request.subject_token, "subject_token", limits.token_bytes_max, required=False)
     attributes: dict[str, Value] = {
         "subject": {"type": subject_type, "id": subject_id, "properties": subject_properties},
         "subject.type": subject_type,

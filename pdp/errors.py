@@ -10,6 +10,7 @@
     │   └── StateFileError       the PDP's memory of what it has seen is damaged
     ├── RequestError             the caller's
     │   └── InvalidRequestError  malformed, oversized or out of range; has a field path
+    ├── AnswerError              the PDP's: what it sent back cannot be used
     ├── IdentityError            the peer's: its certificate breaks a rule
     ├── ConfigurationError       the operator's
     └── SpoolError               the disk's: a record is not durable
@@ -98,6 +99,41 @@ class InvalidRequestError(RequestError):
 
     Attributes:
         field: path of the field, `subject.properties.roles[3]`.
+        reason: what is wrong with it.
+    """
+
+    def __init__(self, field: str, reason: str) -> None:
+        self.field = field
+        self.reason = reason
+        super().__init__(f"`{field}` {reason}")
+
+    def below(self, parent: str) -> InvalidRequestError:
+        """The same error seen from further up: `parent` is put before the path.
+
+        Paths are built only when something is wrong, on the way out.
+        """
+        return InvalidRequestError(parent + self.field, self.reason)
+
+
+# Of a hostile key, this much is shown.
+_KEY_SHOWN_CHARACTERS = 64
+
+
+def member(key: str) -> str:
+    """How a map entry is written in a field path: `.key`, or `['any thing']`.
+
+    A key is the sender's: what is not a plain word is quoted and escaped, so
+    that a path can go into a log line or a status message.
+    """
+    shown = key[:_KEY_SHOWN_CHARACTERS]
+    return f".{shown}" if shown.isascii() and shown.isidentifier() else f"[{shown!a}]"
+
+
+class AnswerError(PdpError):
+    """An answer that a client cannot use. Whoever catches it denies.
+
+    Attributes:
+        field: path of the field.
         reason: what is wrong with it.
     """
 

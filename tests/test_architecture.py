@@ -30,7 +30,7 @@ RINGS: dict[str, tuple[str, ...]] = {
         "pdp.admission",
         "pdp.cel",
     ),
-    "wire format": ("pdp.v1",),
+    "wire format": ("pdp.v1", "pdp.value_codec"),
     "office": (
         "pdp.config",
         "pdp.identity",
@@ -54,7 +54,7 @@ RINGS: dict[str, tuple[str, ...]] = {
 # The import table: a ring may import itself and these.
 MAY_IMPORT: dict[str, frozenset[str]] = {
     "law": frozenset(),
-    "wire format": frozenset(),
+    "wire format": frozenset({"law"}),
     "office": frozenset({"law", "wire format"}),
     "wire": frozenset({"law", "wire format"}),
     "client": frozenset({"law", "wire format", "wire"}),
@@ -77,7 +77,7 @@ LAW_NAMES = frozenset({"now", "utcnow", "today", "time", "open", "print", "rando
 
 # What `import pdp_client` may load of ours (the client is in every service).
 CLIENT_MODULES = frozenset(
-    {"pdp", "pdp.values", "pdp.model", "pdp.errors", "pdp.boundary", "pdp.wire"}
+    {"pdp", "pdp.values", "pdp.model", "pdp.errors", "pdp.boundary", "pdp.value_codec", "pdp.wire"}
 )
 
 FUNCTION_LINES_MAX = 70

@@ -1,0 +1,283 @@
+"""Values <-> `pdp.v1.Value`: the one place where the two meet.
+
+`pdp.wire` translates whole messages with it; bundles and audit records carry
+values too, and the office may not import a door. Light on purpose: the client
+uses it. Never google.protobuf.Struct, which turns 5 into 5.0.
+
+Nothing here judges size: that is `pdp.boundary`. What is checked is what has
+no value at all (no kind, nanos out of range) or no encoding.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, MutableMapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from pdp.boundary import DEPTH_MAX
+from pdp.errors import InvalidRequestError, member
+from pdp.v1 import authorization_pb2 as pb
+from pdp.values import (
+    DURATION_SECONDS_MAX,
+    INT64_MAX,
+    INT64_MIN,
+    NANOS,
+    TIMESTAMP_SECONDS_MAX,
+    TIMESTAMP_SECONDS_MIN,
+    UINT64_MAX,
+    Duration,
+    Timestamp,
+    Uint,
+    Value,
+)
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+
+
+def value_to_pb(value: object, path: str = "value") -> pb.Value:
+    """Encode one value.
+
+    Besides `Value`, tuples are taken as lists, `datetime` with a zone as a
+    timestamp, `timedelta` as a duration. Nothing else is guessed at: a string
+    enumeration or a numpy number is refused.
+
+    Raises:
+        InvalidRequestError: with the path of what cannot be encoded.
+    """
+    out = pb.Value()
+    try:
+        _encode(value, out, 0)
+    except InvalidRequestError as error:
+        raise error.below(path) from None
+    return out
+
+
+def value_from_pb(message: pb.Value, path: str = "value") -> Value:
+    """Decode one value.
+
+    Raises:
+        InvalidRequestError: no kind is set, nanos are out of range, or it is
+            nested deeper than any message can be that came over the wire.
+    """
+    try:
+        return _decode(message, 0)
+    except InvalidRequestError as error:
+        raise error.below(path) from None
+
+
+def map_to_pb(
+    properties: Mapping[str, object], entries: MutableMapping[str, pb.Value], path: str
+) -> None:
+    """Encode properties into the map field of a message.
+
+    Raises:
+        InvalidRequestError: with the path of what cannot be encoded.
+    """
+    try:
+        _encode_entries(properties, entries, 0)
+    except InvalidRequestError as error:
+        raise error.below(path) from None
+
+
+def map_from_pb(entries: Mapping[str, pb.Value], path: str) -> dict[str, Value]:
+    """Decode the map field of a message.
+
+    Raises:
+        InvalidRequestError: as `value_from_pb`.
+    """
+    try:
+        return _decode_entries(entries, 0)
+    except InvalidRequestError as error:
+        raise error.below(path) from None
+
+
+def _wrong(reason: str) -> InvalidRequestError:
+    """An error without a path: containers put theirs before it on the way out."""
+    return InvalidRequestError("", reason)
+
+
+def _check_depth(depth: int) -> None:
+    # Also what ends a list that contains itself.
+    if depth >= DEPTH_MAX:
+        raise _wrong(f"is nested deeper than {DEPTH_MAX} levels")
+
+
+def text_bytes(value: object) -> str:
+    """A `str` that has a UTF-8 encoding.
+
+    Raises:
+        InvalidRequestError: without a path.
+    """
+    if type(value) is not str:
+        raise _wrong("must be a string")
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise _wrong("is not valid Unicode") from None
+    return value
+
+
+def _encode_entries(
+    properties: Mapping[str, object], entries: MutableMapping[str, pb.Value], depth: int
+) -> None:
+    if not isinstance(properties, Mapping):
+        raise _wrong("must be a map")
+    _check_depth(depth)
+    for key, item in properties.items():
+        try:
+            name = text_bytes(key)
+        except InvalidRequestError as error:
+            raise error.below(" key") from None
+        try:
+            _encode(item, entries[name], depth + 1)
+        except InvalidRequestError as error:
+            raise error.below(member(name)) from None
+
+
+def _encode(value: Any, out: pb.Value, depth: int) -> None:
+    kind = type(value)
+    if kind is str:
+        out.string_value = text_bytes(value)
+    elif kind is bool:
+        out.bool_value = value
+    elif kind is int:
+        if not INT64_MIN <= value <= INT64_MAX:
+            raise _wrong("is out of the range of int64")
+        out.int64_value = value
+    elif kind is float:
+        if not math.isfinite(value):
+            raise _wrong("is not a finite number")
+        out.double_value = value
+    elif kind is list or kind is tuple:
+        _check_depth(depth)
+        out.list_value.SetInParent()
+        values = out.list_value.values
+        for index, item in enumerate(value):
+            try:
+                _encode(item, values.add(), depth + 1)
+            except InvalidRequestError as error:
+                raise error.below(f"[{index}]") from None
+    elif isinstance(value, Mapping):
+        out.map_value.SetInParent()
+        _encode_entries(value, out.map_value.entries, depth)
+    else:
+        _encode_rare(value, out)
+
+
+def _encode_rare(value: Any, out: pb.Value) -> None:
+    kind = type(value)
+    if value is None:
+        out.null_value.SetInParent()
+    elif kind is bytes:
+        out.bytes_value = value
+    elif kind is Uint:
+        if not 0 <= value <= UINT64_MAX:
+            raise _wrong("is out of the range of uint64")
+        out.uint64_value = int(value)
+    elif kind is Timestamp:
+        _encode_timestamp(value.ns, out)
+    elif kind is Duration:
+        _encode_duration(value.ns, out)
+    elif kind is datetime:
+        # A naive datetime means another instant on every machine.
+        if value.utcoffset() is None:
+            raise _wrong("is a date and time without a zone: add `tzinfo`")
+        _encode_timestamp((value - _EPOCH) // _MICROSECOND * 1_000, out)
+    elif kind is timedelta:
+        _encode_duration(value // _MICROSECOND * 1_000, out)
+    else:
+        raise _wrong(f"is of a kind that is not supported: `{kind.__name__}`")
+
+
+def _encode_timestamp(ns: int, out: pb.Value) -> None:
+    seconds, nanos = divmod(ns, NANOS)
+    if not TIMESTAMP_SECONDS_MIN <= seconds <= TIMESTAMP_SECONDS_MAX:
+        raise _wrong("is outside the years 1 to 9999")
+    out.timestamp_value.SetInParent()
+    out.timestamp_value.seconds = seconds
+    out.timestamp_value.nanos = nanos
+
+
+def _encode_duration(ns: int, out: pb.Value) -> None:
+    if abs(ns) > DURATION_SECONDS_MAX * NANOS:
+        raise _wrong("is longer than 10,000 years")
+    # google.protobuf.Duration: seconds and nanos have the same sign.
+    seconds, nanos = divmod(abs(ns), NANOS)
+    sign = -1 if ns < 0 else 1
+    out.duration_value.SetInParent()
+    out.duration_value.seconds = sign * seconds
+    out.duration_value.nanos = sign * nanos
+
+
+def _decode_entries(entries: Mapping[str, pb.Value], depth: int) -> dict[str, Value]:
+    _check_depth(depth)
+    out: dict[str, Value] = {}
+    for key, item in entries.items():
+        try:
+            out[key] = _decode(item, depth + 1)
+        except InvalidRequestError as error:
+            raise error.below(member(key)) from None
+    return out
+
+
+def _decode(message: pb.Value, depth: int) -> Value:
+    kind = message.WhichOneof("kind")
+    if kind == "string_value":
+        return message.string_value
+    if kind == "int64_value":
+        return message.int64_value
+    if kind == "bool_value":
+        return message.bool_value
+    if kind == "double_value":
+        return message.double_value
+    if kind == "list_value":
+        _check_depth(depth)
+        out: list[Value] = []
+        for index, item in enumerate(message.list_value.values):
+            try:
+                out.append(_decode(item, depth + 1))
+            except InvalidRequestError as error:
+                raise error.below(f"[{index}]") from None
+        return out
+    if kind == "map_value":
+        return _decode_entries(message.map_value.entries, depth)
+    return _decode_rare(message, kind)
+
+
+def _decode_rare(message: pb.Value, kind: str | None) -> Value:
+    if kind == "null_value":
+        return None
+    if kind == "bytes_value":
+        return message.bytes_value
+    if kind == "uint64_value":
+        return Uint(message.uint64_value)
+    if kind == "timestamp_value":
+        return _decode_timestamp(message)
+    if kind == "duration_value":
+        return _decode_duration(message)
+    # Also a kind of a newer protocol: what it means is unknown here.
+    raise _wrong("has no value of a known kind")
+
+
+def _decode_timestamp(message: pb.Value) -> Timestamp:
+    seconds, nanos = message.timestamp_value.seconds, message.timestamp_value.nanos
+    if not 0 <= nanos < NANOS:
+        raise _wrong("has nanoseconds outside 0 to 999,999,999")
+    if not TIMESTAMP_SECONDS_MIN <= seconds <= TIMESTAMP_SECONDS_MAX:
+        raise _wrong("is outside the years 1 to 9999")
+    return Timestamp(seconds * NANOS + nanos)
+
+
+def _decode_duration(message: pb.Value) -> Duration:
+    seconds, nanos = message.duration_value.seconds, message.duration_value.nanos
+    if not -NANOS < nanos < NANOS:
+        raise _wrong("has nanoseconds outside -999,999,999 to 999,999,999")
+    if (seconds < 0 < nanos) or (nanos < 0 < seconds):
+        raise _wrong("has seconds and nanoseconds of different signs")
+    ns = seconds * NANOS + nanos
+    if abs(ns) > DURATION_SECONDS_MAX * NANOS:
+        raise _wrong("is longer than 10,000 years")
+    return Duration(ns)
