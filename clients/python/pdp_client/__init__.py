@@ -1,0 +1,48 @@
+"""Portcullis, the client: ask the PDP, and treat whatever goes wrong as a denial.
+
+    from pdp_client import Client, Resource, Subject
+
+    with Client("pdp.example.org:8443", trust_bundle="ca.pem",
+                certificate="me.pem", key="me.key") as pdp:
+        if pdp.authorize(Subject("user", "alice"), "read", Resource("report", "7")):
+            ...
+
+`authorize` returns a `Decision` that is true only if it permits; `enforce`
+raises `AccessDenied`. There is no option that makes a failure a permit.
+"""
+
+from pdp.errors import ConfigurationError
+from pdp.model import (
+    Action,
+    BundleRef,
+    Cause,
+    Decision,
+    Effect,
+    Obligation,
+    RecordRef,
+    Resource,
+    Subject,
+)
+from pdp.values import Duration, Timestamp, Uint
+from pdp_client._core import AccessDenied
+from pdp_client.aio import AsyncClient
+from pdp_client.sync import Client
+
+__all__ = [
+    "AccessDenied",
+    "Action",
+    "AsyncClient",
+    "BundleRef",
+    "Cause",
+    "Client",
+    "ConfigurationError",
+    "Decision",
+    "Duration",
+    "Effect",
+    "Obligation",
+    "RecordRef",
+    "Resource",
+    "Subject",
+    "Timestamp",
+    "Uint",
+]

@@ -1,0 +1,479 @@
+"""The failure policy of the client: what is asked, how often, and what may be believed.
+
+What this file may not know: sockets, gRPC, clocks, threads, event loops. Time
+comes in as numbers; bytes and statuses come in as an `Outcome`; sleeping and
+chance are tenacity's, driven from outside. So the whole policy can be tested
+by calling functions, and the two drivers (`sync.py`, `aio.py`) cannot differ
+in anything that matters.
+
+The promise: `authorize` returns a `Decision`, or the process or the task is
+ending. It is a permit only if `conclude` below went through every one of its
+steps. There is no option that makes a failure a permit.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import math
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Final, TypedDict
+
+import tenacity
+from google.protobuf.message import DecodeError
+
+from pdp.boundary import InputLimits
+from pdp.errors import AnswerError, InvalidRequestError
+from pdp.model import (
+    Action,
+    Cause,
+    Decision,
+    Effect,
+    Obligation,
+    Properties,
+    Request,
+    Resource,
+    Subject,
+    deny,
+)
+from pdp.v1 import authorization_pb2 as pb
+from pdp.wire import decision_from_pb, request_to_pb
+
+BUDGET_S_DEFAULT: Final = 0.25  # Envoy's ext_authz gives its PDP 0.2 s
+BUDGET_S_MAX: Final = 5.0
+ATTEMPTS_MAX: Final = 2  # gRFC A6 caps at 5; one retry is what a lost connection needs
+RETRY_WAIT_S_MIN: Final = 0.005
+RETRY_WAIT_S_MAX: Final = 0.020
+REQUEST_BYTES_MAX: Final = 1_048_576
+RESPONSE_BYTES_MAX: Final = 262_144  # names of rules and obligations; the rest is fixed size
+REASON_CHARACTERS_MAX: Final = 300
+
+# The PDP's own limits (`pdp.boundary`): what is beyond them would be refused
+# there, so it is not worth the budget to encode it here.
+_LIMITS: Final = InputLimits()
+
+
+class Status(enum.IntEnum):
+    """The status codes of gRPC, by their numbers on the wire."""
+
+    OK = 0
+    CANCELLED = 1
+    UNKNOWN = 2
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    ALREADY_EXISTS = 6
+    PERMISSION_DENIED = 7
+    RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    ABORTED = 10
+    OUT_OF_RANGE = 11
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    DATA_LOSS = 15
+    UNAUTHENTICATED = 16
+
+
+# Which cause a failed call is denied for. A status that is not here, known to
+# gRPC or not, is UNREACHABLE: nobody decided.
+CAUSE_OF_STATUS: Final[Mapping[int, Cause]] = {
+    Status.INVALID_ARGUMENT: Cause.INVALID,
+    Status.UNAUTHENTICATED: Cause.CALLER,
+    Status.PERMISSION_DENIED: Cause.CALLER,
+    # Something answers at that address, but it is not a PDP of our protocol.
+    Status.UNIMPLEMENTED: Cause.UNUSABLE,
+}
+
+# INVARIANT: UNAVAILABLE only. It is the one status that says "not processed,
+# ask again". Never DEADLINE_EXCEEDED (the time is gone), never INTERNAL or
+# INVALID_ARGUMENT (asking again changes nothing).
+_RETRIED: Final = frozenset({Status.UNAVAILABLE})
+
+
+class AccessDenied(Exception):  # noqa: N818 a denial is an answer, not an error
+    """`enforce` met a denial.
+
+    Not a `PdpError`: nothing went wrong. Not a `PermissionError` either: that is
+    an `OSError`, and code that retries or ignores those must not meet it.
+
+    Attributes:
+        decision: the denial.
+        reason: why, where the client itself denied; empty where the PDP did.
+    """
+
+    def __init__(self, decision: Decision, reason: str = "") -> None:
+        self.decision = decision
+        self.reason = reason
+        rules = f" by {', '.join(decision.rules)}" if decision.rules else ""
+        why = f": {reason}" if reason else ""
+        super().__init__(f"access denied ({decision.cause.name}{rules}){why}")
+
+    def __reduce__(self) -> tuple[type[AccessDenied], tuple[Decision, str]]:
+        return type(self), (self.decision, self.reason)
+
+
+class Refusal(Exception):  # noqa: N818 never leaves the client: becomes a denial
+    """A step of the policy said no."""
+
+    def __init__(self, cause: Cause, reason: str) -> None:
+        self.cause = cause
+        self.reason = reason
+        super().__init__(reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One question on its way. All attempts send these same bytes.
+
+    Attributes:
+        message: the serialised request: what is sent is what was hashed.
+        digest: SHA-256 of `message`.
+        request_id: to be found in the answer.
+        deadline: seconds on the driver's monotonic clock, for all attempts together.
+    """
+
+    message: bytes
+    digest: bytes
+    request_id: str
+    deadline: float
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one attempt ended.
+
+    Attributes:
+        status: a gRPC status code.
+        message: the bytes of the answer; None if there were none.
+        detail: the peer's words. Trusted in nothing, bounded before it is shown.
+        at: when it ended, seconds on the driver's monotonic clock.
+    """
+
+    status: int
+    message: bytes | None
+    detail: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Conclusion:
+    """A decision, and why if it was the client that denied.
+
+    Attributes:
+        decision: the answer.
+        reason: empty where the PDP decided.
+        unexpected: what no step of the policy raises: a bug, here or in a
+            mapping of the calling program. Kept so that it can be logged.
+    """
+
+    decision: Decision
+    reason: str = ""
+    unexpected: Exception | None = None
+
+
+class Attempts(TypedDict):
+    """What `tenacity.Retrying` and `AsyncRetrying` are made with."""
+
+    retry: tenacity.retry_base
+    wait: tenacity.wait.wait_base
+    stop: tenacity.stop.stop_base
+    retry_error_callback: Callable[[tenacity.RetryCallState], Outcome]
+
+
+def question(
+    subject: Subject,
+    action: Action | str,
+    resource: Resource,
+    context: Properties | None,
+    tenant: str,
+    request_id: str,
+) -> Request:
+    """The request.
+
+    Only the classes are looked at here, since a wrong one is a bug in the
+    calling program. What is in them may be anybody's data, and data that
+    cannot be asked about is a denial (`begin`), not an exception.
+
+    Raises:
+        TypeError: not the classes of the signature.
+    """
+    if isinstance(action, str):
+        action = Action(action)
+    if not isinstance(subject, Subject):
+        raise TypeError(f"subject must be a pdp_client.Subject, not {type(subject).__name__}")
+    if not isinstance(action, Action):
+        raise TypeError(f"action must be a str or a pdp_client.Action, not {type(action).__name__}")
+    if not isinstance(resource, Resource):
+        raise TypeError(f"resource must be a pdp_client.Resource, not {type(resource).__name__}")
+    return Request(
+        subject=subject,
+        action=action,
+        resource=resource,
+        context={} if context is None else context,
+        tenant=tenant,
+        request_id=request_id,
+    )
+
+
+def budget(timeout: float | None, default: float) -> float:
+    """Seconds that a call may take.
+
+    Args:
+        timeout: what the calling program has left; None means `default`. More
+            than 5 s is 5 s. Zero, less, and not-a-number leave no time at all:
+            a remainder that was used up is no bug, and is denied.
+        default: the client's own.
+
+    Raises:
+        TypeError: `timeout` is not a number. A bool is none here.
+    """
+    if timeout is None:
+        return default
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float):
+        raise TypeError(f"timeout must be seconds or None, not {type(timeout).__name__}")
+    if timeout >= BUDGET_S_MAX:
+        return BUDGET_S_MAX
+    return float(timeout) if timeout > 0 else 0.0
+
+
+def _check_weight(request: Request) -> None:
+    """Refuse what is too big, in bounded time, before it is encoded.
+
+    A list that contains itself ends here too: it weighs more than any limit.
+    """
+    values_left = _LIMITS.values_max
+    text_left = _LIMITS.text_bytes_max
+    subject, action, resource = request.subject, request.action, request.resource
+    heap: list[object] = [
+        *(subject.type, subject.id, action.name, resource.type, resource.id, request.tenant),
+        *(subject.properties, action.properties, resource.properties, request.context),
+    ]
+    while heap:
+        item = heap.pop()
+        if isinstance(item, str | bytes):
+            text_left -= len(item)
+        elif isinstance(item, Mapping | list | tuple):
+            # Length first: a container is not walked before it is paid for.
+            values_left -= len(item)
+            if values_left < 0:
+                raise InvalidRequestError("request", "has too many values")
+            heap.extend(item)
+            if isinstance(item, Mapping):
+                heap.extend(item.values())
+        if text_left < 0:
+            raise InvalidRequestError("request", "has too much text")
+
+
+def begin(request: Request, started: float, budget_s: float) -> Call:
+    """Encode a question.
+
+    Raises:
+        Refusal, InvalidRequestError: it cannot be asked. Whatever else a
+            hostile mapping raises while it is read is a denial as well (`denial`).
+    """
+    if not budget_s > 0:
+        raise Refusal(Cause.UNREACHABLE, "no time was left to ask")
+    _check_weight(request)
+    message = request_to_pb(request).SerializeToString()
+    if len(message) > REQUEST_BYTES_MAX:
+        raise InvalidRequestError("request", f"is larger than {REQUEST_BYTES_MAX} bytes")
+    return Call(message, hashlib.sha256(message).digest(), request.request_id, started + budget_s)
+
+
+def _worth_another(outcome: Outcome) -> bool:
+    return outcome.status in _RETRIED
+
+
+def _last_outcome(state: tenacity.RetryCallState) -> Outcome:
+    if state.outcome is None:
+        raise Refusal(Cause.UNUSABLE, "an attempt ended without an outcome")
+    outcome: Outcome = state.outcome.result()
+    return outcome
+
+
+class _BudgetWouldBeSpent(tenacity.stop.stop_base):
+    """Stop when the pause before the next attempt would end past the deadline."""
+
+    def __init__(self, deadline: float) -> None:
+        self.deadline = deadline
+
+    def __call__(self, retry_state: tenacity.RetryCallState) -> bool:
+        return _last_outcome(retry_state).at + retry_state.upcoming_sleep >= self.deadline
+
+
+_RETRY: Final = tenacity.retry_if_result(_worth_another)
+_WAIT: Final = tenacity.wait_random(RETRY_WAIT_S_MIN, RETRY_WAIT_S_MAX)
+_STOP: Final = tenacity.stop_after_attempt(ATTEMPTS_MAX)
+
+
+def attempts(deadline: float) -> Attempts:
+    """How often, and with what pauses, a call is tried: see the constants above."""
+    return {
+        "retry": _RETRY,
+        "wait": _WAIT,
+        "stop": tenacity.stop_any(_STOP, _BudgetWouldBeSpent(deadline)),
+        "retry_error_callback": _last_outcome,
+    }
+
+
+def conclude(call: Call, outcome: Outcome, can_meet: Collection[tuple[str, str]]) -> Decision:
+    """The decision that this outcome is: the PDP's, or an exception that means DENY.
+
+    The steps, each able to refuse and none to repair:
+
+    (1) the call ended with status OK;
+    (2) within the budget: a permit for a moment that has passed is none;
+    (3) with a message, of bounded size, of our protocol;
+    (4) that answers this request id: answers may be mixed up;
+    (5) and these very bytes: on the way the question may have been changed;
+    (6) with an effect, a cause and obligations that we know, and if it
+        permits, for a rule, from a bundle, with a record (`pdp.wire`);
+    (7) and obligations that the calling program has declared it can meet.
+
+    Left out on purpose: the PDP's signature on the answer (TLS protects it),
+    and the bundle's revision (any bundle that the PDP holds fresh is good).
+
+    Raises:
+        Refusal, AnswerError: a step said no.
+    """
+    _check_status(outcome)  # (1)
+    _check_in_time(call, outcome)  # (2)
+    answer = _parse(outcome.message)  # (3)
+    _check_request_id(call, answer)  # (4)
+    _check_request_digest(call, answer)  # (5)
+    decision = decision_from_pb(answer)  # (6)
+    _check_obligations(decision, can_meet)  # (7)
+    return decision
+
+
+def _check_status(outcome: Outcome) -> None:
+    if outcome.status == Status.OK:
+        return
+    try:
+        name = Status(outcome.status).name
+    except ValueError:
+        name = "an unknown status"
+    detail = f": {outcome.detail}" if outcome.detail else ""
+    cause = CAUSE_OF_STATUS.get(outcome.status, Cause.UNREACHABLE)
+    raise Refusal(cause, f"the call ended with {name}{detail}")
+
+
+def _check_in_time(call: Call, outcome: Outcome) -> None:
+    # Written so that a clock that is not a number is late.
+    if not outcome.at <= call.deadline:
+        raise Refusal(Cause.UNREACHABLE, "the answer came after the budget was spent")
+
+
+def _parse(message: bytes | None) -> pb.AuthorizeResponse:
+    if message is None:
+        raise Refusal(Cause.UNUSABLE, "the call ended well but brought no answer")
+    if len(message) > RESPONSE_BYTES_MAX:
+        raise Refusal(Cause.UNUSABLE, f"the answer is larger than {RESPONSE_BYTES_MAX} bytes")
+    try:
+        return pb.AuthorizeResponse.FromString(message)
+    except (DecodeError, UnicodeDecodeError):
+        raise Refusal(Cause.UNUSABLE, "the answer is not a message of this protocol") from None
+
+
+def _check_request_id(call: Call, answer: pb.AuthorizeResponse) -> None:
+    if answer.request_id != call.request_id:
+        raise Refusal(Cause.UNUSABLE, "the answer is to another request id")
+
+
+def _check_request_digest(call: Call, answer: pb.AuthorizeResponse) -> None:
+    if answer.request_digest != call.digest:
+        raise Refusal(Cause.UNUSABLE, "the answer is to other bytes than were sent")
+
+
+def _check_obligations(decision: Decision, can_meet: Collection[tuple[str, str]]) -> None:
+    if decision.effect is not Effect.PERMIT:
+        return
+    for obligation in decision.obligations:
+        if (obligation.type, obligation.id) not in can_meet:
+            raise Refusal(
+                Cause.UNUSABLE,
+                f"the permit obliges to `{obligation.type}` `{obligation.id}`, which this client"
+                " has not declared in `can_meet`",
+            )
+
+
+def denial(error: Exception, *, asked: bool) -> Conclusion:
+    """The denial that an exception is.
+
+    Args:
+        error: anything.
+        asked: whether the question had been encoded. Before that, what went
+            wrong is in the question; after it, in the answer.
+    """
+    if isinstance(error, Refusal):
+        return Conclusion(deny(error.cause), shown(error.reason))
+    if isinstance(error, InvalidRequestError):
+        return Conclusion(deny(Cause.INVALID), shown(f"the request cannot be asked: {error}"))
+    if isinstance(error, AnswerError):
+        return Conclusion(deny(Cause.UNUSABLE), shown(f"the answer cannot be used: {error}"))
+    cause = Cause.UNUSABLE if asked else Cause.INVALID
+    # Not its words: they may hold attributes, and asking for them may raise.
+    return Conclusion(deny(cause), f"unexpected {type(error).__name__}", error)
+
+
+def shown(text: str) -> str:
+    """Text of a peer, safe for a log line: printable, one line, bounded."""
+    cut = text[:REASON_CHARACTERS_MAX]
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in cut)
+
+
+def check_can_meet(declared: Collection[tuple[str, str]]) -> frozenset[tuple[str, str]]:
+    """Obligations by (type, id), as a frozen set.
+
+    Raises:
+        TypeError: not pairs of strings. `("custom", "watermark")` instead of
+            `{("custom", "watermark")}` is what people write.
+    """
+    pairs: list[object] = list(declared)
+    found: set[tuple[str, str]] = set()
+    for pair in pairs:
+        match pair:
+            case (str(kind), str(name)) if isinstance(pair, tuple):
+                found.add((kind, name))
+            case _:
+                raise TypeError(
+                    "can_meet must hold pairs of type and id, such as {('custom', 'watermark')}"
+                )
+    return frozenset(found)
+
+
+def check_budget_s(budget_s: float) -> float:
+    """A client's default budget, in seconds.
+
+    Raises:
+        ValueError: not above 0 and at most 5.
+        TypeError: not a number.
+    """
+    if isinstance(budget_s, bool) or not isinstance(budget_s, int | float):
+        raise TypeError(f"budget_s must be seconds, not {type(budget_s).__name__}")
+    if not math.isfinite(budget_s) or not 0 < budget_s <= BUDGET_S_MAX:
+        raise ValueError(f"budget_s must be above 0 and at most {BUDGET_S_MAX:g} seconds")
+    return float(budget_s)
+
+
+__all__ = [
+    "AccessDenied",
+    "Attempts",
+    "Call",
+    "Conclusion",
+    "Obligation",
+    "Outcome",
+    "Refusal",
+    "Status",
+    "attempts",
+    "begin",
+    "budget",
+    "check_budget_s",
+    "check_can_meet",
+    "conclude",
+    "denial",
+    "question",
+    "shown",
+]

@@ -1,0 +1,247 @@
+"""What both drivers have in common around the core: an endpoint, its TLS and its tally.
+
+Everything but waiting. TLS is required and mutual: there is no plaintext
+option, and no option to skip a check.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import secrets
+import ssl
+import threading
+import time
+from collections import Counter
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Final
+
+import grpc
+
+from pdp.errors import ConfigurationError
+from pdp.model import Action, Cause, Effect, Properties, Request, Resource, Subject
+from pdp_client import _core
+from pdp_client._core import Call, Conclusion, Outcome, Refusal, Status
+
+_log = logging.getLogger("pdp_client")
+
+METHOD: Final = "/pdp.v1.AuthorizationService/Authorize"
+WARNINGS_INTERVAL_S: Final = 1.0
+
+_SCHEMES: Final = ("dns:", "ipv4:", "ipv6:", "unix:")
+_URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+
+CHANNEL_OPTIONS: Final[tuple[tuple[str, int | str], ...]] = (
+    # The retry policy is ours (`_core`), whole and in one place: not gRPC's
+    # own, not one that a DNS TXT record brings.
+    ("grpc.enable_retries", 0),
+    ("grpc.service_config_disable_resolution", 1),
+    # Whoever sets https_proxy must not come between a service and its PDP.
+    ("grpc.enable_http_proxy", 0),
+    # Two clients never share a connection: closing one closes its own.
+    ("grpc.use_local_subchannel_pool", 1),
+    # C-core's own would be 1 s growing to 2 min. While it waits, calls are
+    # denied at once, so what follows a restart of the PDP is short.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+    # The time to connect, too (C-core's default: 20 s). A peer that accepts
+    # and stays silent is given up for another attempt.
+    ("grpc.min_reconnect_backoff_ms", 2_000),
+    # A peer that died without a word is noticed within 13 s while calls go on.
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 3_000),
+    ("grpc.max_send_message_length", _core.REQUEST_BYTES_MAX),
+    ("grpc.max_receive_message_length", _core.RESPONSE_BYTES_MAX),
+    # Identity only (bit 0). A compressed answer is refused rather than
+    # inflated: 1 MiB of gzip can become 1 GiB.
+    ("grpc.compression_enabled_algorithms_bitset", 1),
+)
+
+
+class Endpoint:
+    """Where a PDP is, how it is authenticated, and what came of asking it.
+
+    Not used by itself: `Client` and `AsyncClient` are this, plus waiting.
+    """
+
+    def __init__(
+        self,
+        target: str,
+        *,
+        trust_bundle: str | os.PathLike[str],
+        certificate: str | os.PathLike[str],
+        key: str | os.PathLike[str],
+        server_name: str | None = None,
+        budget_s: float = _core.BUDGET_S_DEFAULT,
+        can_meet: Collection[tuple[str, str]] = (),
+    ) -> None:
+        self._target = _check_target(target)
+        self._budget_s = _core.check_budget_s(budget_s)
+        self._can_meet = _core.check_can_meet(can_meet)
+        self._credentials = _credentials(Path(trust_bundle), Path(certificate), Path(key))
+        self._options = CHANNEL_OPTIONS
+        if server_name is not None:
+            if not server_name:
+                raise ConfigurationError("the server name is empty: leave it out to check the host")
+            self._options += (("grpc.ssl_target_name_override", server_name),)
+        self._lock = threading.Lock()
+        self._closed = False
+        self._process_id: int | None = None  # of the process that opened the channel
+        self._permits = 0
+        self._denials: Counter[Cause] = Counter()
+        self._warned_at = -WARNINGS_INTERVAL_S
+        self._unwarned = 0
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self._target}>"
+
+    @property
+    def counts(self) -> Mapping[Cause, int]:
+        """Denials so far, by cause: a copy.
+
+        UNREACHABLE and UNUSABLE are the client's own, and what to alert on.
+        """
+        with self._lock:
+            return dict(self._denials)
+
+    @property
+    def permits(self) -> int:
+        """Permits so far."""
+        with self._lock:
+            return self._permits
+
+    def _question(
+        self,
+        subject: Subject,
+        action: Action | str,
+        resource: Resource,
+        context: Properties | None,
+        tenant: str,
+    ) -> Request:
+        # 128 random bits: an answer to another question cannot carry this id by chance.
+        return _core.question(
+            subject, action, resource, context, tenant, request_id=secrets.token_hex(16)
+        )
+
+    def _check_open(self) -> None:
+        """Refuse what would hang: gRPC's threads do not live on in a forked process.
+
+        Called with the lock held.
+        """
+        if self._closed:
+            raise Refusal(Cause.UNREACHABLE, "the client is closed")
+        if self._process_id is None:
+            self._process_id = os.getpid()
+        elif self._process_id != os.getpid():
+            raise Refusal(
+                Cause.UNREACHABLE,
+                "the client was used before this process was forked: make one after the fork",
+            )
+
+    def _settle(self, conclusion: Conclusion) -> Conclusion:
+        """Count a conclusion, and warn of a denial that the PDP did not make."""
+        decision = conclusion.decision
+        with self._lock:
+            if decision.effect is Effect.PERMIT:
+                self._permits += 1
+                return conclusion
+            self._denials[decision.cause] += 1
+            if not conclusion.reason:
+                return conclusion
+            # In an outage every call is denied: the log gets one line a second.
+            now = time.monotonic()
+            if now - self._warned_at < WARNINGS_INTERVAL_S:
+                self._unwarned += 1
+                return conclusion
+            self._warned_at = now
+            unwarned, self._unwarned = self._unwarned, 0
+        _log.warning(
+            "denied (%s) without a decision of the PDP at %s: %s; %d more since the last warning",
+            decision.cause.name,
+            self._target,
+            conclusion.reason,
+            unwarned,
+            exc_info=conclusion.unexpected,
+        )
+        return conclusion
+
+
+def time_left(call: Call) -> float:
+    """Seconds until a call's deadline, for one more attempt."""
+    return call.deadline - time.monotonic()
+
+
+def ended(status: int, message: bytes | None = None, detail: str | None = None) -> Outcome:
+    """The outcome of an attempt that ends now."""
+    return Outcome(status, message, detail or "", time.monotonic())
+
+
+def spent() -> Outcome:
+    """The outcome of an attempt for which no time was left: nothing is sent."""
+    return ended(Status.DEADLINE_EXCEEDED, detail="no time was left for an attempt")
+
+
+def number(code: grpc.StatusCode) -> int:
+    """The number of a status on the wire."""
+    wire_number: int = code.value[0]
+    return wire_number
+
+
+def _check_target(target: str) -> str:
+    """A target that gRPC will take as it was meant.
+
+    Raises:
+        ConfigurationError: empty, or a URL. gRPC would look for a host of that
+            name, and every call would be denied.
+    """
+    if not target or target != target.strip():
+        raise ConfigurationError(f"the target `{target}` is no address: write `host:port`")
+    if _URL.match(target) and not target.startswith(_SCHEMES):
+        raise ConfigurationError(
+            f"the target `{target}` is a URL: write `host:port`; TLS is always used"
+        )
+    return target
+
+
+def _credentials(trust_bundle: Path, certificate: Path, key: Path) -> grpc.ChannelCredentials:
+    """Mutual TLS from three PEM files.
+
+    They are loaded by Python's TLS first: gRPC takes anything here and then
+    fails every call without saying why. And gRPC reads an empty trust bundle
+    as "the authorities of the web", which is refused here.
+
+    Raises:
+        ConfigurationError: a file is not what it should be.
+    """
+    roots, chain, private = (_read(path) for path in (trust_bundle, certificate, key))
+    judge = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        judge.load_verify_locations(cadata=roots.decode("ascii"))
+    except (ssl.SSLError, ValueError):
+        raise ConfigurationError(
+            f"the trust bundle `{trust_bundle}` holds no certificates in PEM form"
+        ) from None
+    try:
+        # An encrypted key must not ask for its password on a terminal.
+        judge.load_cert_chain(certificate, key, password=lambda: b"")
+    except ssl.SSLError as error:
+        problem = (
+            "are not a pair"
+            if error.reason == "KEY_VALUES_MISMATCH"
+            else "are not a certificate and its unencrypted private key in PEM form"
+        )
+        raise ConfigurationError(
+            f"the certificate `{certificate}` and the key `{key}` {problem}"
+        ) from None
+    return grpc.ssl_channel_credentials(
+        root_certificates=roots, private_key=private, certificate_chain=chain
+    )
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"cannot read `{path}`: {error.strerror}") from None

@@ -1,0 +1,150 @@
+"""The client for asyncio: the core, driven by a `grpc.aio` channel."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import time
+from types import TracebackType
+from typing import Any, Self
+
+import grpc
+import tenacity
+
+from pdp.model import Action, Cause, Decision, Effect, Properties, Resource, Subject
+from pdp_client import _core
+from pdp_client._core import AccessDenied, Call, Conclusion, Outcome, Refusal, Status
+from pdp_client._endpoint import METHOD, Endpoint, ended, number, spent, time_left
+
+
+class AsyncClient(Endpoint):
+    """Asks a PDP, and denies whatever goes wrong.
+
+    One client serves all tasks of one event loop: the loop that first asks.
+    Arguments and what they raise are those of `Client`. An asynchronous
+    context manager; `close` ends its connections.
+    """
+
+    _channel: grpc.aio.Channel | None = None
+    _method: Any = None
+    _loop: asyncio.AbstractEventLoop | None = None
+
+    async def authorize(
+        self,
+        subject: Subject,
+        action: Action | str,
+        resource: Resource,
+        context: Properties | None = None,
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109 the budget of the call, sent to the PDP
+        tenant: str = "",
+    ) -> Decision:
+        """May `subject` do `action` on `resource`?
+
+        Arguments and result are those of `Client.authorize`. Cancelling the
+        task cancels the call; no decision is made up for it.
+
+        Raises:
+            TypeError: an argument is not of its class.
+        """
+        return (await self._ask(subject, action, resource, context, timeout, tenant)).decision
+
+    async def enforce(
+        self,
+        subject: Subject,
+        action: Action | str,
+        resource: Resource,
+        context: Properties | None = None,
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109
+        tenant: str = "",
+    ) -> Decision:
+        """As `authorize`, but a denial is raised: it cannot be overlooked.
+
+        Raises:
+            AccessDenied: carries the decision.
+            TypeError: as `authorize`.
+        """
+        conclusion = await self._ask(subject, action, resource, context, timeout, tenant)
+        if conclusion.decision.effect is not Effect.PERMIT:
+            raise AccessDenied(conclusion.decision, conclusion.reason)
+        return conclusion.decision
+
+    async def close(self) -> None:
+        """Close the connections. Calls in flight, and all later ones, are denied."""
+        with self._lock:
+            self._closed = True
+            channel, self._channel = self._channel, None
+        if channel is not None:
+            await channel.close(None)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def _ask(
+        self,
+        subject: Subject,
+        action: Action | str,
+        resource: Resource,
+        context: Properties | None,
+        timeout: float | None,  # noqa: ASYNC109
+        tenant: str,
+    ) -> Conclusion:
+        started = time.monotonic()
+        request = self._question(subject, action, resource, context, tenant)
+        budget_s = _core.budget(timeout, self._budget_s)
+        call = None
+        try:
+            call = _core.begin(request, started, budget_s)
+            attempt = functools.partial(self._attempt, call)
+            # One per call, not one per client: tenacity keeps its state in
+            # thread-local storage, and tasks share a thread.
+            trier = tenacity.AsyncRetrying(sleep=asyncio.sleep, **_core.attempts(call.deadline))
+            conclusion = Conclusion(_core.conclude(call, await trier(attempt), self._can_meet))
+        except Exception as error:  # noqa: BLE001 the outermost edge: every failure is a denial
+            conclusion = _core.denial(error, asked=call is not None)
+        return self._settle(conclusion)
+
+    async def _attempt(self, call: Call) -> Outcome:
+        method = self._connected()
+        left = time_left(call)
+        if left <= 0:
+            return spent()
+        rpc = method(call.message, timeout=left)
+        try:
+            # Not `await rpc`: it raises CancelledError when the channel is
+            # closed meanwhile, and then nobody could tell that from this
+            # task being cancelled. The status says it in words.
+            code = number(await rpc.code())
+            if code != Status.OK:
+                return ended(code, detail=await rpc.details())
+            return ended(Status.OK, await rpc)
+        finally:
+            # Nothing, once it is done. Otherwise this task is being cancelled,
+            # and the PDP need not go on.
+            rpc.cancel()
+
+    def _connected(self) -> Any:
+        with self._lock:
+            self._check_open()
+            loop = asyncio.get_running_loop()
+            if self._channel is None:
+                self._loop = loop
+                self._channel = grpc.aio.secure_channel(
+                    self._target, self._credentials, self._options
+                )
+                self._method = self._channel.unary_unary(METHOD, None, None)
+            elif self._loop is not loop:
+                raise Refusal(
+                    Cause.UNREACHABLE,
+                    "the client belongs to another event loop: make one in each",
+                )
+            return self._method

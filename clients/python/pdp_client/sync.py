@@ -1,0 +1,158 @@
+"""The client for threads: the core, driven by a blocking gRPC channel."""
+
+from __future__ import annotations
+
+import functools
+import time
+from types import TracebackType
+from typing import Any, Self
+
+import grpc
+import tenacity
+
+from pdp.model import Action, Decision, Effect, Properties, Resource, Subject
+from pdp_client import _core
+from pdp_client._core import AccessDenied, Call, Conclusion, Outcome, Status
+from pdp_client._endpoint import METHOD, Endpoint, ended, number, spent, time_left
+
+
+class Client(Endpoint):
+    """Asks a PDP, and denies whatever goes wrong.
+
+    One client serves all threads of a process. It connects when it is first
+    asked, so it may be made before a process forks and used after, but not
+    used on both sides. A context manager; `close` ends its connections.
+
+    Args:
+        target: `host:port`, or a gRPC address (`dns:`, `ipv4:`, `ipv6:`, `unix:`).
+        trust_bundle: PEM file of the authorities that the PDP's certificate may come from.
+        certificate: PEM file of this workload's X.509-SVID, leaf first.
+        key: PEM file of its private key.
+        server_name: DNS name that the PDP's certificate must carry, where it
+            is not the host of `target`. It cannot be a SPIFFE ID: see docs/client.md.
+        budget_s: seconds that a call may take, all attempts together; at most 5.
+        can_meet: (type, id) of the obligations that the calling program meets.
+            A permit with any other is a denial.
+
+    Raises:
+        pdp.errors.ConfigurationError: the target or a file cannot be used.
+        TypeError, ValueError: `budget_s` or `can_meet` is not what it says.
+    """
+
+    _channel: grpc.Channel | None = None
+    _method: Any = None
+
+    def authorize(
+        self,
+        subject: Subject,
+        action: Action | str,
+        resource: Resource,
+        context: Properties | None = None,
+        *,
+        timeout: float | None = None,
+        tenant: str = "",
+    ) -> Decision:
+        """May `subject` do `action` on `resource`?
+
+        Args:
+            subject: who wants to act.
+            action: its name, or an `Action` with properties.
+            resource: what it is done to.
+            context: anything else the policies look at.
+            timeout: seconds for this call, for all attempts; at most 5 are
+                used. Default: the client's `budget_s`.
+            tenant: empty means the caller's only one.
+
+        Returns:
+            The decision. True in a condition only if it permits. Every
+            failure is a denial with its cause, and so is a question that
+            cannot be asked.
+
+        Raises:
+            TypeError: an argument is not of its class. Nothing else: what
+                ends the process or the thread passes through.
+        """
+        return self._ask(subject, action, resource, context, timeout, tenant).decision
+
+    def enforce(
+        self,
+        subject: Subject,
+        action: Action | str,
+        resource: Resource,
+        context: Properties | None = None,
+        *,
+        timeout: float | None = None,
+        tenant: str = "",
+    ) -> Decision:
+        """As `authorize`, but a denial is raised: it cannot be overlooked.
+
+        Raises:
+            AccessDenied: carries the decision.
+            TypeError: as `authorize`.
+        """
+        conclusion = self._ask(subject, action, resource, context, timeout, tenant)
+        if conclusion.decision.effect is not Effect.PERMIT:
+            raise AccessDenied(conclusion.decision, conclusion.reason)
+        return conclusion.decision
+
+    def close(self) -> None:
+        """Close the connections. Calls in flight, and all later ones, are denied."""
+        with self._lock:
+            self._closed = True
+            channel, self._channel = self._channel, None
+        if channel is not None:
+            channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _ask(
+        self,
+        subject: Subject,
+        action: Action | str,
+        resource: Resource,
+        context: Properties | None,
+        timeout: float | None,
+        tenant: str,
+    ) -> Conclusion:
+        started = time.monotonic()
+        request = self._question(subject, action, resource, context, tenant)
+        budget_s = _core.budget(timeout, self._budget_s)
+        call = None
+        try:
+            call = _core.begin(request, started, budget_s)
+            attempt = functools.partial(self._attempt, call)
+            trier = tenacity.Retrying(sleep=time.sleep, **_core.attempts(call.deadline))
+            conclusion = Conclusion(_core.conclude(call, trier(attempt), self._can_meet))
+        except Exception as error:  # noqa: BLE001 the outermost edge: every failure is a denial
+            conclusion = _core.denial(error, asked=call is not None)
+        return self._settle(conclusion)
+
+    def _attempt(self, call: Call) -> Outcome:
+        method = self._connected()
+        left = time_left(call)
+        if left <= 0:
+            return spent()
+        try:
+            # Not wait_for_ready: a refused connection is known now, not at the deadline.
+            return ended(Status.OK, method(call.message, timeout=left))
+        except grpc.RpcError as error:
+            return ended(number(error.code()), detail=error.details())
+
+    def _connected(self) -> Any:
+        with self._lock:
+            self._check_open()
+            if self._channel is None:
+                self._channel = grpc.secure_channel(self._target, self._credentials, self._options)
+                # No serialiser and no deserialiser: the bytes that were
+                # hashed are the bytes that are sent.
+                self._method = self._channel.unary_unary(METHOD, None, None)
+            return self._method
