@@ -5,7 +5,7 @@ import warnings
 
 from pdp.v1 import authorization_pb2 as pdp_dot_v1_dot_authorization__pb2
 
-GRPC_GENERATED_VERSION = '1.85.1'
+GRPC_GENERATED_VERSION = '1.80.0'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -25,7 +25,7 @@ if _version_not_supported:
     )
 
 
-class AuthorizationServiceStub:
+class AuthorizationServiceStub(object):
     """AuthorizationService answers "may this subject do this action on this
     resource, in this context?". It is served over mutual TLS only.
     """
@@ -43,7 +43,7 @@ class AuthorizationServiceStub:
                 _registered_method=True)
 
 
-class AuthorizationServiceServicer:
+class AuthorizationServiceServicer(object):
     """AuthorizationService answers "may this subject do this action on this
     resource, in this context?". It is served over mutual TLS only.
     """
@@ -72,7 +72,7 @@ def add_AuthorizationServiceServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class AuthorizationService:
+class AuthorizationService(object):
     """AuthorizationService answers "may this subject do this action on this
     resource, in this context?". It is served over mutual TLS only.
     """

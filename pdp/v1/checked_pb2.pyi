@@ -153,7 +153,7 @@ class CheckedConstant(_message.Message):
     bytes_value: bytes
     duration_value: _duration_pb2.Duration
     timestamp_value: _timestamp_pb2.Timestamp
-    def __init__(self, null_value: _Optional[_Union[_struct_pb2.NullValue, str]] = ..., bool_value: _Optional[bool] = ..., int64_value: _Optional[int] = ..., uint64_value: _Optional[int] = ..., double_value: _Optional[float] = ..., string_value: _Optional[str] = ..., bytes_value: _Optional[bytes] = ..., duration_value: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., timestamp_value: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    def __init__(self, null_value: _Optional[_Union[_struct_pb2.NullValue, str]] = ..., bool_value: bool = ..., int64_value: _Optional[int] = ..., uint64_value: _Optional[int] = ..., double_value: _Optional[float] = ..., string_value: _Optional[str] = ..., bytes_value: _Optional[bytes] = ..., duration_value: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., timestamp_value: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class CheckedNode(_message.Message):
     __slots__ = ("id", "const_expr", "ident_expr", "select_expr", "call_expr", "list_expr", "struct_expr", "comprehension_expr")
@@ -170,7 +170,7 @@ class CheckedNode(_message.Message):
         operand: CheckedNode
         field: str
         test_only: bool
-        def __init__(self, operand: _Optional[_Union[CheckedNode, _Mapping]] = ..., field: _Optional[str] = ..., test_only: _Optional[bool] = ...) -> None: ...
+        def __init__(self, operand: _Optional[_Union[CheckedNode, _Mapping]] = ..., field: _Optional[str] = ..., test_only: bool = ...) -> None: ...
     class Call(_message.Message):
         __slots__ = ("target", "function", "args")
         TARGET_FIELD_NUMBER: _ClassVar[int]
@@ -201,7 +201,7 @@ class CheckedNode(_message.Message):
             map_key: CheckedNode
             value: CheckedNode
             optional_entry: bool
-            def __init__(self, id: _Optional[int] = ..., field_key: _Optional[str] = ..., map_key: _Optional[_Union[CheckedNode, _Mapping]] = ..., value: _Optional[_Union[CheckedNode, _Mapping]] = ..., optional_entry: _Optional[bool] = ...) -> None: ...
+            def __init__(self, id: _Optional[int] = ..., field_key: _Optional[str] = ..., map_key: _Optional[_Union[CheckedNode, _Mapping]] = ..., value: _Optional[_Union[CheckedNode, _Mapping]] = ..., optional_entry: bool = ...) -> None: ...
         MESSAGE_NAME_FIELD_NUMBER: _ClassVar[int]
         ENTRIES_FIELD_NUMBER: _ClassVar[int]
         message_name: str
