@@ -14,6 +14,7 @@
     ├── IdentityError            the peer's: its certificate breaks a rule
     ├── ConfigurationError       the operator's
     └── SpoolError               the disk's: a record is not durable
+        └── SpoolSuppressedError a denial was counted in place of being recorded
 
 A denial is a value (`Decision`), never one of these. Messages: no capital, no
 full stop, the user's words in backticks, one line, no type names; then what to
@@ -153,3 +154,11 @@ class ConfigurationError(PdpError):
 
 class SpoolError(PdpError):
     """A record could not be made durable."""
+
+
+class SpoolSuppressedError(SpoolError):
+    """A denial was counted in place of being recorded: denials have used their share.
+
+    The denial leaves with its own cause and without `record`. Never raised
+    for a PERMIT.
+    """

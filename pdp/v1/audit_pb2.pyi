@@ -76,7 +76,7 @@ class DecisionRecord(_message.Message):
     bundle: _authorization_pb2.BundleRef
     truncated: bool
     attributes_digest: bytes
-    def __init__(self, decision_id: _Optional[str] = ..., request_id: _Optional[str] = ..., tenant: _Optional[str] = ..., caller: _Optional[_Union[CallerRef, _Mapping]] = ..., subject: _Optional[_Union[SubjectRef, _Mapping]] = ..., action: _Optional[str] = ..., resource_type: _Optional[str] = ..., resource_id: _Optional[str] = ..., attributes: _Optional[_Mapping[str, _authorization_pb2.Value]] = ..., request_digest: _Optional[bytes] = ..., request: _Optional[bytes] = ..., effect: _Optional[_Union[_authorization_pb2.Effect, str]] = ..., cause: _Optional[_Union[_authorization_pb2.Cause, str]] = ..., rules: _Optional[_Iterable[str]] = ..., obligations: _Optional[_Iterable[_Union[_authorization_pb2.Obligation, _Mapping]]] = ..., bundle: _Optional[_Union[_authorization_pb2.BundleRef, _Mapping]] = ..., truncated: _Optional[bool] = ..., attributes_digest: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, decision_id: _Optional[str] = ..., request_id: _Optional[str] = ..., tenant: _Optional[str] = ..., caller: _Optional[_Union[CallerRef, _Mapping]] = ..., subject: _Optional[_Union[SubjectRef, _Mapping]] = ..., action: _Optional[str] = ..., resource_type: _Optional[str] = ..., resource_id: _Optional[str] = ..., attributes: _Optional[_Mapping[str, _authorization_pb2.Value]] = ..., request_digest: _Optional[bytes] = ..., request: _Optional[bytes] = ..., effect: _Optional[_Union[_authorization_pb2.Effect, str]] = ..., cause: _Optional[_Union[_authorization_pb2.Cause, str]] = ..., rules: _Optional[_Iterable[str]] = ..., obligations: _Optional[_Iterable[_Union[_authorization_pb2.Obligation, _Mapping]]] = ..., bundle: _Optional[_Union[_authorization_pb2.BundleRef, _Mapping]] = ..., truncated: bool = ..., attributes_digest: _Optional[bytes] = ...) -> None: ...
 
 class CallerRef(_message.Message):
     __slots__ = ("spiffe_id", "serial", "peer")
@@ -109,11 +109,13 @@ class SpoolEvent(_message.Message):
         KIND_TORN_TAIL: _ClassVar[SpoolEvent.Kind]
         KIND_DAMAGE: _ClassVar[SpoolEvent.Kind]
         KIND_POISONED: _ClassVar[SpoolEvent.Kind]
+        KIND_UNSYNCED: _ClassVar[SpoolEvent.Kind]
     KIND_UNSPECIFIED: SpoolEvent.Kind
     KIND_BOOT: SpoolEvent.Kind
     KIND_TORN_TAIL: SpoolEvent.Kind
     KIND_DAMAGE: SpoolEvent.Kind
     KIND_POISONED: SpoolEvent.Kind
+    KIND_UNSYNCED: SpoolEvent.Kind
     KIND_FIELD_NUMBER: _ClassVar[int]
     SEGMENT_FIELD_NUMBER: _ClassVar[int]
     OFFSET_FIELD_NUMBER: _ClassVar[int]
@@ -129,10 +131,12 @@ class SpoolEvent(_message.Message):
     def __init__(self, kind: _Optional[_Union[SpoolEvent.Kind, str]] = ..., segment: _Optional[str] = ..., offset: _Optional[int] = ..., bytes: _Optional[int] = ..., last_head: _Optional[str] = ..., detail: _Optional[str] = ...) -> None: ...
 
 class SuppressedDenials(_message.Message):
-    __slots__ = ("counts",)
+    __slots__ = ("counts", "since")
     COUNTS_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
     counts: _containers.RepeatedCompositeFieldContainer[SuppressedCount]
-    def __init__(self, counts: _Optional[_Iterable[_Union[SuppressedCount, _Mapping]]] = ...) -> None: ...
+    since: _timestamp_pb2.Timestamp
+    def __init__(self, counts: _Optional[_Iterable[_Union[SuppressedCount, _Mapping]]] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class SuppressedCount(_message.Message):
     __slots__ = ("spiffe_id", "cause", "count")
