@@ -1,17 +1,54 @@
 """Caller policy: which workload may ask which questions. Law ring: pure.
 
 One entry must cover the whole request: entries are not merged, so that a
-reader of one entry knows all it grants.
+reader of one entry knows all it grants. A half-valid entry cannot be made,
+neither by an author nor from a bundle.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from pdp.errors import PolicyError
 from pdp.model import Request
 
 ANY = "*"
+MAY = frozenset({"explain", "batch", "search"})
+
+# SPIFFE-ID sections 2.1 to 2.3. `fullmatch` only: `$` would let a line break in.
+SPIFFE_ID_BYTES_MAX = 2_048
+TRUST_DOMAIN_BYTES_MAX = 255
+_SCHEME = "spiffe://"
+_TRUST_DOMAIN = re.compile(r"[a-z0-9._-]+")
+_SEGMENT = re.compile(r"[A-Za-z0-9._-]+")
+
+
+def check_caller_id(text: str) -> str:
+    """A SPIFFE ID of a workload, or one whose last path segment is `*`; unchanged.
+
+    Raises:
+        PolicyError: it breaks a rule of the SPIFFE-ID specification, section 2.
+    """
+    if not text.startswith(_SCHEME):
+        raise PolicyError("a caller is a SPIFFE ID", suggestion="write `spiffe://domain/path`")
+    domain, slash, path = text.removeprefix(_SCHEME).partition("/")
+    if not _TRUST_DOMAIN.fullmatch(domain) or len(domain) > TRUST_DOMAIN_BYTES_MAX:
+        hint = "lower-case letters, digits, `.`, `-` and `_`, at most 255; no port, no user"
+        raise PolicyError("the trust domain of the SPIFFE ID is not valid", suggestion=hint)
+    if not slash or not path:
+        hint = "`spiffe://domain/path` names one workload, `spiffe://domain/*` all of a domain"
+        raise PolicyError("the SPIFFE ID has no path", suggestion=hint)
+    segments = path.split("/")
+    if segments[-1] == ANY:
+        segments.pop()
+    for segment in segments:
+        if not _SEGMENT.fullmatch(segment) or segment in {".", ".."}:
+            hint = "letters, digits, `.`, `-` and `_` between slashes; `*` as the last segment only"
+            raise PolicyError("the path of the SPIFFE ID is not valid", suggestion=hint)
+    if len(text) > SPIFFE_ID_BYTES_MAX:
+        raise PolicyError(f"the SPIFFE ID is longer than {SPIFFE_ID_BYTES_MAX} bytes")
+    return text
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +60,10 @@ class CallerEntry:
         tenants, resources, actions: exact strings or the sole `*`.
         asserts: subject types it may assert, or None: the subject must bring a token.
         may: of `explain`, `batch`, `search`.
+
+    Raises:
+        PolicyError: the id is none, a list is empty or mixes `*` with names,
+            or `may` holds an unknown word.
     """
 
     id: str
@@ -31,6 +72,27 @@ class CallerEntry:
     asserts: tuple[str, ...] | None
     tenants: tuple[str, ...] = ("default",)
     may: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        check_caller_id(self.id)
+        asserts = (ANY,) if self.asserts is None else self.asserts
+        for name, allowed in (
+            ("tenants", self.tenants),
+            ("resources", self.resources),
+            ("actions", self.actions),
+            ("assert", asserts),
+        ):
+            # INVARIANT: an empty list would read as "none" here and as "any" to
+            # whoever expects an absent list; it is refused, not interpreted.
+            if not allowed or not all(allowed):
+                raise PolicyError(f"`{name}` of caller `{self.id}` is empty or has an empty name")
+            if ANY in allowed and allowed != (ANY,):
+                hint = "`*` stands alone, or not at all"
+                raise PolicyError(
+                    f"`{name}` of caller `{self.id}` mixes `*` with names", None, hint
+                )
+        if unknown := self.may - MAY:
+            raise PolicyError(f"caller `{self.id}` may not be allowed `{min(unknown)}`: unknown")
 
     def matches(self, spiffe_id: str) -> bool:
         """Whether the entry is about this workload."""
@@ -58,10 +120,7 @@ class CallerPolicy:
     def tenants(self, spiffe_id: str) -> frozenset[str]:
         """The tenants this workload may name; `*` stands for itself."""
         return frozenset(
-            tenant
-            for entry in self.entries
-            if entry.matches(spiffe_id)
-            for tenant in entry.tenants
+            tenant for entry in self.entries if entry.matches(spiffe_id) for tenant in entry.tenants
         )
 
     def covering(self, spiffe_id: str, tenant: str, request: Request) -> tuple[CallerEntry, ...]:
@@ -75,9 +134,7 @@ class CallerPolicy:
             and _covers(entry.actions, request.action.name)
         )
 
-    def asserting(
-        self, covering: tuple[CallerEntry, ...], subject_type: str
-    ) -> CallerEntry | None:
+    def asserting(self, covering: tuple[CallerEntry, ...], subject_type: str) -> CallerEntry | None:
         """The first covering entry that may assert this subject type, or None."""
         for entry in covering:
             if entry.asserts is not None and _covers(entry.asserts, subject_type):

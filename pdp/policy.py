@@ -233,7 +233,24 @@ class _Compiler:
             raise PolicyError(message)
         return [self._rule(rule) for rule in self.document.rules]
 
+    def _check(self, rule: RuleDocument) -> None:
+        """What authoring checked with positions, again: a bundle is checked, not believed.
+
+        INVARIANT: nothing absent or empty is read as the milder of two meanings.
+        """
+        name = f"rule `{self.document.name}/{rule.id}`"
+        if not rule.actions or not all(rule.actions):
+            raise PolicyError(f"{name} lists no actions, or an empty one")
+        if ANY_ACTION in rule.actions and set(rule.actions) != {ANY_ACTION}:
+            raise PolicyError(f"{name} mixes `*` with action names")
+        if rule.effect is Effect.DENY and (rule.starts_ns, rule.expires_ns) != (None, None):
+            # A deny that ends is a grant nobody wrote.
+            raise PolicyError(f"{name} denies for a time only", suggestion="remove `expires`")
+        if rule.effect is Effect.PERMIT and not rule.justification.strip():
+            raise PolicyError(f"{name} has no justification", suggestion="say why it permits")
+
     def _rule(self, source: RuleDocument) -> Rule:
+        self._check(source)
         roles = None
         if source.roles is not None:
             if not source.roles:

@@ -1,0 +1,1 @@
+"""Writing, checking, testing and building policies. The PDP never imports this."""
