@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-_LEDGER = pytest.StashKey[list[dict[str, object]]]()
+_LEDGER = "ledger"
+_PLAIN = (bool, int, float, str)
 
 Ledger = Callable[..., None]
 
@@ -33,31 +34,40 @@ def vectors() -> Path:
     return folder
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Start an empty ledger."""
-    config.stash[_LEDGER] = []
-
-
 @pytest.fixture
-def ledger(request: pytest.FixtureRequest) -> Iterator[Ledger]:
-    """`ledger(seed=…, cases=…, …)`: keep what this test did, to be shown at the end."""
+def ledger(request: pytest.FixtureRequest) -> Ledger:
+    """`ledger(seed=…, cases=…, …)`: keep what this test did, to be shown at the end.
+
+    Figures travel with the test's report: the suite may run in several processes.
+    """
 
     def write(**figures: object) -> None:
-        request.config.stash[_LEDGER].append({"test": request.node.nodeid, **figures})
+        plain = {
+            key: value if type(value) in _PLAIN else str(value) for key, value in figures.items()
+        }
+        request.node.user_properties.append((_LEDGER, {"test": request.node.nodeid, **plain}))
 
-    yield write
+    return write
 
 
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
     """Show the ledger, and keep it when `PORTCULLIS_LEDGER` names a file."""
-    rows = config.stash[_LEDGER]
+    rows = [
+        figures
+        # A proof that failed proves nothing.
+        for report in terminalreporter.stats.get("passed", [])
+        if isinstance(report, pytest.TestReport) and report.when == "call"
+        for name, figures in report.user_properties
+        if name == _LEDGER and isinstance(figures, dict)
+    ]
     if not rows:
         return
+    rows.sort(key=lambda row: str(row["test"]))
     terminalreporter.section("ledger")
     for row in rows:
         figures = " ".join(f"{key}={value}" for key, value in row.items() if key != "test")
         terminalreporter.write_line(f"{row['test']}: {figures}")
     if path := os.environ.get("PORTCULLIS_LEDGER"):
-        Path(path).write_text(json.dumps(rows, indent=1, default=str) + "\n")
+        Path(path).write_text(json.dumps(rows, indent=1) + "\n")
