@@ -23,7 +23,10 @@ def main() -> None:
     try:
         import typer
     except ModuleNotFoundError:
-        sys.exit("pdp: the command line needs more than the client: pip install 'portcullis[server]'")
+        sys.stderr.write(
+            "error: the command line needs more than the client: pip install 'portcullis[server]'\n"
+        )
+        sys.exit(EXIT_USAGE)
     from pdp.cli.terminal import report
 
     app = typer.Typer(

@@ -30,6 +30,12 @@ def report(error: Exception) -> int:
         where = f" `{error.filename}`" if error.filename else ""
         err.print(f"[red]error:[/red] {error.strerror or error}{where}")
         return EXIT_USAGE
+    if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("pdp"):
+        err.print(f"[red]error:[/red] this command needs `{error.name}`, which is not installed")
+        err.print(
+            "to serve: pip install 'portcullis\\[server]'; for policies: 'portcullis\\[authoring]'"
+        )
+        return EXIT_USAGE
     import traceback
 
     traceback.print_exception(error, file=sys.stderr)
