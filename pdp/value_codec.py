@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from pdp.boundary import DEPTH_MAX
 from pdp.errors import InvalidRequestError, member
+from pdp.model import Obligation
 from pdp.v1 import authorization_pb2 as pb
 from pdp.values import (
     DURATION_SECONDS_MAX,
@@ -91,6 +92,17 @@ def map_from_pb(entries: Mapping[str, pb.Value], path: str) -> dict[str, Value]:
         return _decode_entries(entries, 0)
     except InvalidRequestError as error:
         raise error.below(path) from None
+
+
+def obligation_to_pb(obligation: Obligation, out: pb.Obligation) -> None:
+    """Encode an obligation into `out`: an answer's, or a record's.
+
+    Raises:
+        InvalidRequestError: with the path of what cannot be encoded.
+    """
+    out.id = obligation.id
+    out.type = obligation.type
+    map_to_pb(obligation.properties, out.properties, "obligation.properties")
 
 
 def _wrong(reason: str) -> InvalidRequestError:

@@ -27,7 +27,14 @@ from pdp.model import (
     Subject,
 )
 from pdp.v1 import authorization_pb2 as pb
-from pdp.value_codec import map_from_pb, map_to_pb, text_bytes, value_from_pb, value_to_pb
+from pdp.value_codec import (
+    map_from_pb,
+    map_to_pb,
+    obligation_to_pb,
+    text_bytes,
+    value_from_pb,
+    value_to_pb,
+)
 
 __all__ = [
     "DIGEST_BYTES",
@@ -173,17 +180,6 @@ def decision_to_pb(
         out.record.seq = decision.record.seq
         out.record.hash = decision.record.hash
     return out
-
-
-def obligation_to_pb(obligation: Obligation, out: pb.Obligation) -> None:
-    """Encode an obligation into `out`.
-
-    Raises:
-        InvalidRequestError: with the path of what cannot be encoded.
-    """
-    out.id = obligation.id
-    out.type = obligation.type
-    map_to_pb(obligation.properties, out.properties, "obligation.properties")
 
 
 def decision_from_pb(message: pb.AuthorizeResponse) -> Decision:

@@ -1,0 +1,223 @@
+"""What a record says about a decision: built here, always small enough to be kept.
+
+A record names who asked what, the attributes that any candidate rule looked
+at, and the answer. What does not fit into an entry of the log leaves a digest
+behind; who asked what and the answer always fit.
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final, cast
+
+from pdp.audit.log import ENTRY_BYTES_MAX
+from pdp.boundary import Admitted
+from pdp.errors import member
+from pdp.model import Caller, Decision, Effect, Request
+from pdp.policy import Rule
+from pdp.v1 import audit_pb2
+from pdp.v1 import authorization_pb2 as pb
+from pdp.value_codec import map_to_pb, obligation_to_pb
+from pdp.values import Timestamp, Value, canonical
+
+# A request that the boundary refused is recorded too: of any text of it, so much.
+_TEXT_CHARACTERS_MAX: Final = 1_024
+# The longest text that is believed without looking: SPIFFE IDs are the longest names.
+_NAME_BYTES_MAX: Final = 2_048
+
+_NOW: Final = "now"
+# All of a request, for `capture: full` where there is no message to keep.
+_EVERYTHING: Final = frozenset(
+    {
+        ("subject.properties",),
+        ("action.properties",),
+        ("resource.properties",),
+        ("context",),
+    }
+)
+
+Path = tuple[str, ...]
+
+
+class Capture(enum.Enum):
+    """How much of a request a record keeps."""
+
+    ATTRIBUTES = "attributes"  # what candidate rules read, and a digest of everything
+    FULL = "full"  # the whole request besides, for replay
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A request message as a door received it.
+
+    Attributes:
+        message: the bytes.
+        digest: their SHA-256.
+    """
+
+    message: bytes
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What a record says besides the answer.
+
+    Attributes:
+        request: as asked; trusted in nothing if it was not admitted.
+        caller: who asked.
+        attributes: by path, what candidate rules read.
+        digest: of the whole request; empty if it has no canonical form.
+        message: the request message, or empty.
+    """
+
+    request: Request
+    caller: Caller
+    attributes: Mapping[str, Value]
+    digest: bytes
+    message: bytes = b""
+
+
+def canonical_digest(admitted: Admitted) -> bytes:
+    """SHA-256 of the canonical form of a request that came without a door."""
+    request, attributes = admitted.request, admitted.attributes
+    whole: dict[str, Value] = {
+        "subject": attributes["subject"],
+        "action": attributes["action"],
+        "resource": attributes["resource"],
+        "context": attributes["context"],
+        "tenant": request.tenant,
+        "request_id": request.request_id,
+        "subject_token": request.subject_token,
+    }
+    return hashlib.sha256(canonical(whole)).digest()
+
+
+def attributes_read(
+    rules: Iterable[Rule], attributes: Mapping[str, Value], now_ns: int
+) -> dict[str, Value]:
+    """The attributes that any of the rules reads, by path; what is absent is left out.
+
+    Where a path ends early, at something that has no members, that is kept: it
+    is what the rule met.
+    """
+    return _select(_paths(tuple(rule.reads for rule in rules)), attributes, now_ns)
+
+
+def all_attributes(attributes: Mapping[str, Value], now_ns: int) -> dict[str, Value]:
+    """Every property and the context."""
+    return _select(_paths((_EVERYTHING,)), attributes, now_ns)
+
+
+@functools.lru_cache(maxsize=1_024)
+def _paths(reads: tuple[frozenset[Path], ...]) -> tuple[Path, ...]:
+    """All paths, sorted, without those below another one.
+
+    Kept, because a policy asks for the same few combinations again and again.
+    """
+    every = frozenset().union(*reads)
+    return tuple(
+        path for path in sorted(every) if not any(path[:n] in every for n in range(1, len(path)))
+    )
+
+
+def _select(
+    paths: Iterable[Path], attributes: Mapping[str, Value], now_ns: int
+) -> dict[str, Value]:
+    found: dict[str, Value] = {}
+    for path in paths:
+        if path[0] == _NOW:
+            found[_NOW] = Timestamp(now_ns)
+            continue
+        if path[0] not in attributes:
+            continue
+        name, value = path[0], attributes[path[0]]
+        for step in path[1:]:
+            if type(value) is not dict:
+                break
+            if step not in value:
+                break
+            name, value = name + member(step), value[step]
+        else:
+            found[name] = value
+            continue
+        if type(value) is not dict:
+            found[name] = value
+    return found
+
+
+def build_entry(decision: Decision, evidence: Evidence) -> audit_pb2.DecisionRecord:
+    """The record of a decision, at most `ENTRY_BYTES_MAX` bytes.
+
+    Raises:
+        InvalidRequestError: an attribute or obligation has no encoding; what
+            the boundary admitted, or a bundle was loaded with, always has one.
+    """
+    request, caller = evidence.request, evidence.caller
+    entry = audit_pb2.DecisionRecord(
+        decision_id=decision.decision_id,
+        request_id=_text(request.request_id),
+        tenant=_text(request.tenant),
+        action=_text(request.action.name),
+        resource_type=_text(request.resource.type),
+        resource_id=_text(request.resource.id),
+        request_digest=evidence.digest,
+        request=evidence.message,
+        effect=pb.EFFECT_PERMIT if decision.effect is Effect.PERMIT else pb.EFFECT_DENY,
+        # The model's numbers are the wire's.
+        cause=cast("pb.Cause", decision.cause.value),
+        rules=decision.rules,
+    )
+    entry.caller.spiffe_id = _text(caller.spiffe_id)
+    entry.caller.serial = _text(caller.serial)
+    entry.caller.peer = _text(caller.peer)
+    entry.subject.type = _text(request.subject.type)
+    entry.subject.id = _text(request.subject.id)
+    map_to_pb(evidence.attributes, entry.attributes, "attributes")
+    for obligation in decision.obligations:
+        obligation_to_pb(obligation, entry.obligations.add())
+    if decision.bundle is not None:
+        entry.bundle.revision = decision.bundle.revision
+        entry.bundle.digest = decision.bundle.digest
+    if entry.ByteSize() > ENTRY_BYTES_MAX:
+        _shorten(entry)
+    return entry
+
+
+def _shorten(entry: audit_pb2.DecisionRecord) -> None:
+    """Leave out the largest parts first, until it fits; a digest of them stays.
+
+    The order is by what an investigator misses least: the message has a digest
+    of its own, then attributes and obligations, then the names of rules. The
+    rest is a dozen names of at most 2 KiB, which fits.
+    """
+    left_out = audit_pb2.DecisionRecord()
+    entry.truncated = True
+    for fields in (("request",), ("attributes", "obligations"), ("rules",)):
+        for field in fields:
+            part = audit_pb2.DecisionRecord()
+            part.CopyFrom(entry)
+            for descriptor, _ in part.ListFields():
+                if descriptor.name != field:
+                    part.ClearField(descriptor.name)
+            left_out.MergeFrom(part)
+            entry.ClearField(field)
+        entry.attributes_digest = hashlib.sha256(
+            left_out.SerializeToString(deterministic=True)
+        ).digest()
+        if entry.ByteSize() <= ENTRY_BYTES_MAX:
+            return
+
+
+def _text(value: str) -> str:
+    """Text for a record, also of a request that the boundary refused."""
+    if type(value) is str and value.isascii() and len(value) <= _NAME_BYTES_MAX:
+        return value
+    if not isinstance(value, str):
+        return ""
+    # Half a character of UTF-16 has no encoding; U+FFFD marks where it was.
+    return value[:_TEXT_CHARACTERS_MAX].encode("utf-8", "replace").decode()

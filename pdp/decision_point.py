@@ -1,0 +1,374 @@
+"""One request, one path: from a question to an answer that is recorded.
+
+`DecisionPoint` is the whole product without a door; a process that imports it
+needs no server. The promise: `authorize` returns a `Decision`, or the task or
+the process is ending. It never raises an `Exception`; cancellation is not
+caught, and then no answer is sent.
+
+Steps, in this order, numbered where they are done:
+
+    1  the trust boundary of input                          DENY(INVALID)
+    2  the deadline is spent                                DENY(DEADLINE)
+    3  the snapshot, read once                              DENY(NO_BUNDLE)
+    4  its freshness                                        DENY(STALE)
+    5  caller, tenant, subject, rules: `admission.decide`   its own causes
+    6  the record is made and handed to the recorder
+    7  a PERMIT waits until it is durable                   DENY(AUDIT)
+    8  the freshness again: a PERMIT never leaves stale     DENY(STALE)
+
+Any other exception, in any step, is DENY(INTERNAL).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from pdp import admission, boundary
+from pdp.audit.entry import (
+    Capture,
+    Evidence,
+    Received,
+    all_attributes,
+    attributes_read,
+    build_entry,
+    canonical_digest,
+)
+from pdp.boundary import Admitted, InputLimits
+from pdp.errors import InvalidRequestError, SpoolError, SpoolSuppressedError
+from pdp.model import BundleRef, Caller, Cause, Decision, Effect, RecordRef, Request, deny
+from pdp.policy import Rule
+from pdp.snapshot import Snapshot
+from pdp.telemetry import Telemetry
+from pdp.v1 import audit_pb2
+
+_NS_PER_MS: Final = 1_000_000
+# No answer is worth a longer wait, whatever deadline an in-process caller sets.
+_WAIT_S_MAX: Final = 60.0
+
+
+class Clock(Protocol):
+    """Time, as a decision sees it. Tests bring their own."""
+
+    def wall_ns(self) -> int:
+        """Nanoseconds since 1970, as far as the machine knows; may jump."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds since some moment; never goes back. Deadlines are on this clock."""
+        ...
+
+
+class SystemClock:
+    """The machine's clocks."""
+
+    def wall_ns(self) -> int:
+        """`time.time_ns`."""
+        return time.time_ns()
+
+    def monotonic(self) -> float:
+        """`time.monotonic`."""
+        return time.monotonic()
+
+
+class SnapshotSource(Protocol):
+    """Where the current snapshot comes from."""
+
+    def current(self) -> Snapshot | None:
+        """The last verified bundle, fresh or not; None if there is none.
+
+        Called on the event loop once per request: does no I/O and takes no
+        lock that is held during I/O. A snapshot never changes; a newer one
+        is another object.
+        """
+        ...
+
+
+class Recorder(Protocol):
+    """Where records become durable."""
+
+    def append(self, entry: audit_pb2.DecisionRecord, time_ns: int) -> asyncio.Future[RecordRef]:
+        """Take one record; called on the event loop.
+
+        Place and hash are assigned before it returns. The future is resolved
+        only once the record's bytes are on stable storage, and fails with
+        `SpoolError` if that cannot be; a denial that is counted in place of
+        being recorded fails with `SpoolSuppressedError`. Nobody retries.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A decision, and for a door: what was wrong with the request.
+
+    INVARIANT: where `invalid` is set, the decision is a denial.
+    """
+
+    decision: Decision
+    invalid: InvalidRequestError | None = None
+
+
+@dataclass(slots=True)
+class _Call:
+    """One request on its way. Filled step by step; a step that fails leaves the rest empty."""
+
+    question: Request | Admitted
+    caller: Caller
+    deadline: float
+    received: Received | None
+    clock_ns: int = 0
+    now_ns: int = 0
+    admitted: Admitted | None = None
+    snapshot: Snapshot | None = None
+    rules: Sequence[Rule] = ()
+    invalid: InvalidRequestError | None = None
+
+    @property
+    def request(self) -> Request:
+        return self.question.request if isinstance(self.question, Admitted) else self.question
+
+    @property
+    def bundle(self) -> BundleRef | None:
+        return None if self.snapshot is None else self.snapshot.ref
+
+
+class DecisionPoint:
+    """Answers questions from the current snapshot and records every answer.
+
+    For one event loop. In-process use needs nothing else: bring a source of
+    snapshots (`pdp.bundle.BundleKeeper`) and a recorder (`pdp.audit.spool`).
+
+    Args:
+        snapshots: verified bundles.
+        recorder: durable records.
+        limits: what a request may be at most; judged here only for a bare
+            `Request`, a door has admitted its own.
+        capture: how much of a request a record keeps.
+        clock: time.
+        telemetry: counters and logs.
+    """
+
+    def __init__(
+        self,
+        snapshots: SnapshotSource,
+        recorder: Recorder,
+        *,
+        limits: InputLimits | None = None,
+        capture: Capture = Capture.ATTRIBUTES,
+        clock: Clock | None = None,
+        telemetry: Telemetry | None = None,
+    ) -> None:
+        self._snapshots = snapshots
+        self._recorder = recorder
+        self._limits = limits or InputLimits()
+        self._capture = capture
+        self._clock = clock or SystemClock()
+        self._telemetry = telemetry or Telemetry(None, self._clock.wall_ns)
+
+    async def authorize(
+        self,
+        question: Request | Admitted,
+        caller: Caller,
+        deadline: float,
+        received: Received | None = None,
+    ) -> Decision:
+        """Decide, record, answer.
+
+        Args:
+            question: a bare request, or one that a door has admitted for this caller.
+            caller: the workload that asks; whoever calls this has verified it.
+            deadline: when the answer must be there, on the clock's `monotonic`.
+                Nothing waits longer.
+            received: the message the question came in, if it came in one.
+
+        Returns:
+            A decision, always. A PERMIT has a durable record.
+        """
+        return (await self.answer(question, caller, deadline, received)).decision
+
+    async def answer(
+        self,
+        question: Request | Admitted,
+        caller: Caller,
+        deadline: float,
+        received: Received | None = None,
+    ) -> Answer:
+        """`authorize`, with what a door tells its caller besides."""
+        try:
+            answer = await self._answer(_Call(question, caller, deadline, received))
+            decision = answer.decision
+            self._telemetry.count("decisions", decision.effect.name, decision.cause.name)
+        except Exception:  # noqa: BLE001 the promise: even the handling of a failure may fail
+            return Answer(deny(Cause.INTERNAL))
+        else:
+            return answer
+
+    async def _answer(self, call: _Call) -> Answer:
+        try:
+            decision = await self._concluded(call, self._decide(call))
+        except Exception as error:  # noqa: BLE001 whatever broke, the answer is DENY, recorded
+            self._failed(error)
+            # What broke may be in any of these.
+            call.rules, call.admitted = (), None
+            decision = await self._concluded(call, deny(Cause.INTERNAL))
+        return Answer(decision, call.invalid)
+
+    def _failed(self, error: Exception) -> None:
+        """Say where, never what: the words of an error may hold attributes."""
+        self._telemetry.count("failures", "decision_point")
+        trace = error.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        place = "" if trace is None else f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
+        self._telemetry.log("error", "decision_failed", error=type(error).__name__, place=place)
+
+    def _decide(self, call: _Call) -> Decision:
+        """Steps 1 to 5. Synchronous: one request sees one moment and one version."""
+        call.clock_ns = call.now_ns = self._clock.wall_ns()
+        # (1) A bare request is judged here; a door's was judged there.
+        try:
+            call.admitted = self._admit(call)
+        except InvalidRequestError as error:
+            call.invalid = error
+            return deny(Cause.INVALID)
+        # (2) Before any work: nobody waits for the answer.
+        if self._clock.monotonic() >= call.deadline:
+            return deny(Cause.DEADLINE)
+        # (3) The whole request sees this version, whatever a poll brings meanwhile.
+        snapshot = call.snapshot = self._snapshots.current()
+        if snapshot is None:
+            return deny(Cause.NO_BUNDLE)
+        # (4) Expired, or the clock ran backwards. No grace.
+        if snapshot.is_stale(call.clock_ns):
+            return deny(Cause.STALE)
+        call.now_ns = snapshot.now_ns(call.clock_ns)
+        # (5) The law: who may ask, then the rules.
+        try:
+            decision, call.rules = admission.decide(
+                snapshot.policies,
+                snapshot.callers,
+                snapshot.denials,
+                call.admitted,
+                call.caller,
+                call.now_ns,
+            )
+        except InvalidRequestError as error:
+            call.invalid = error
+            return deny(Cause.INVALID)
+        return decision
+
+    def _admit(self, call: _Call) -> Admitted:
+        if isinstance(call.question, Admitted):
+            return call.question
+        return boundary.admit(call.question, call.caller, self._limits)
+
+    async def _concluded(self, call: _Call, decision: Decision) -> Decision:
+        """Steps 6 to 8."""
+        if decision.effect is Effect.PERMIT and self._clock.monotonic() >= call.deadline:
+            # Evaluation took the rest of the time; a permit that nobody waits for is not recorded.
+            decision = deny(Cause.DEADLINE)
+        decision = Decision(
+            decision.effect,
+            decision.cause,
+            decision.rules,
+            decision.obligations,
+            new_decision_id(call.clock_ns),
+            call.bundle,
+        )
+        # (6) Every answer is recorded, denials too.
+        record = await self._record(call, decision)
+        if decision.effect is not Effect.PERMIT:
+            # A denial that could not be recorded in time leaves all the same, counted.
+            return _with_record(decision, record)
+        # (7) INVARIANT: below this line the record of the permit is durable.
+        if record is None or self._clock.monotonic() >= call.deadline:
+            return Decision(
+                Effect.DENY, Cause.AUDIT, decision_id=decision.decision_id, bundle=decision.bundle
+            )
+        # (8) Making the record durable takes time, and a proof may expire meanwhile.
+        call.clock_ns = self._clock.wall_ns()
+        if call.snapshot is None or call.snapshot.is_stale(call.clock_ns):
+            return await self._concluded(call, deny(Cause.STALE))
+        return _with_record(decision, record)
+
+    async def _record(self, call: _Call, decision: Decision) -> RecordRef | None:
+        """The durable record, or None: there is none in time."""
+        try:
+            future = self._recorder.append(
+                build_entry(decision, self._evidence(call)), call.clock_ns
+            )
+            if not future.done():
+                # A failure that comes when nobody waits any more is no news.
+                future.add_done_callback(_look)
+                remaining = call.deadline - self._clock.monotonic()
+                if remaining > 0:
+                    await asyncio.wait((future,), timeout=min(remaining, _WAIT_S_MAX))
+            # A cancelled future would look like a cancelled task: it is a failed record.
+            if future.done() and not future.cancelled():
+                return future.result()
+        except SpoolSuppressedError:
+            self._telemetry.count("records", "suppressed")
+        except SpoolError as error:
+            self._telemetry.count("records", "failed")
+            self._telemetry.log("debug", "record_failed", reason=str(error))
+        else:
+            self._telemetry.count("records", "late")
+        return None
+
+    def _evidence(self, call: _Call) -> Evidence:
+        admitted, received = call.admitted, call.received
+        full = self._capture is Capture.FULL
+        if admitted is None:
+            attributes = {}
+        elif full and received is None:
+            attributes = all_attributes(admitted.attributes, call.now_ns)
+        else:
+            attributes = attributes_read(call.rules, admitted.attributes, call.now_ns)
+        if received is not None:
+            message = received.message if full else b""
+            return Evidence(call.request, call.caller, attributes, received.digest, message)
+        digest = b"" if admitted is None else canonical_digest(admitted)
+        return Evidence(call.request, call.caller, attributes, digest)
+
+
+def _with_record(decision: Decision, record: RecordRef | None) -> Decision:
+    if record is None:
+        return decision
+    return Decision(
+        decision.effect,
+        decision.cause,
+        decision.rules,
+        decision.obligations,
+        decision.decision_id,
+        decision.bundle,
+        record,
+    )
+
+
+def _look(future: asyncio.Future[RecordRef]) -> None:
+    if not future.cancelled():
+        future.exception()
+
+
+def new_decision_id(clock_ns: int) -> str:
+    """A UUIDv7 (RFC 9562 section 5.7): 48 bits of milliseconds, 74 of chance.
+
+    The clock is the caller's: ids sort like the records they name. A time
+    before 1970 or after 10889 counts as the nearest that can be written.
+    """
+    milliseconds = min(max(clock_ns // _NS_PER_MS, 0), 2**48 - 1)
+    chance = int.from_bytes(os.urandom(10), "big")
+    number = (
+        milliseconds << 80
+        | 0x7 << 76
+        | (chance >> 68 & 0xFFF) << 64
+        | 0b10 << 62
+        | chance & 0x3FFF_FFFF_FFFF_FFFF
+    )
+    text = f"{number:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

@@ -1,0 +1,92 @@
+"""What the operator sees: one line of JSON per event, and counters.
+
+Nothing here may slow a decision down or stop it: lines are written by a thread
+of their own, and when nobody reads them they are dropped and counted. Lines
+hold no attribute and no token; texts from outside are escaped by JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import queue
+import threading
+from collections import Counter
+from collections.abc import Callable
+from typing import Final, TextIO
+
+from pdp.values import format_timestamp
+
+LEVELS: Final = ("debug", "info", "warning", "error")
+# Lines that wait to be written. An event is rare: this many unread means the
+# other end of the pipe is stuck.
+_WAITING_MAX: Final = 1_024
+_STOP: Final = ""
+
+Label = str
+
+
+class Telemetry:
+    """Logs and counters of one process. No method raises or waits, `close` aside.
+
+    Counters are for one thread, the event loop's; `log` is for any.
+
+    Args:
+        stream: where lines go, or None: nowhere.
+        level: the lowest that is written, of `LEVELS`.
+        clock_ns: wall clock for the time stamps.
+    """
+
+    def __init__(
+        self, stream: TextIO | None, clock_ns: Callable[[], int], level: str = "info"
+    ) -> None:
+        self.counters: Counter[tuple[str, ...]] = Counter()
+        self._stream = stream
+        self._clock_ns = clock_ns
+        self._rank = LEVELS.index(level)
+        self._lines: queue.Queue[str] = queue.Queue(_WAITING_MAX)
+        self._thread: threading.Thread | None = None
+        if stream is not None:
+            self._thread = threading.Thread(target=self._write, name="telemetry", daemon=True)
+            self._thread.start()
+
+    def count(self, name: str, *labels: Label) -> None:
+        """Add one. Labels come from closed sets: a caller's text would fill the memory."""
+        self.counters[(name, *labels)] += 1
+
+    def log(self, level: str, event: str, **fields: object) -> None:
+        """Write a line, if the level is high enough.
+
+        Args:
+            level: of `LEVELS`.
+            event: a word that machines look for, `bundle_updated`.
+            fields: the rest; what JSON does not know is written as text.
+        """
+        if self._thread is None or LEVELS.index(level) < self._rank:
+            return
+        line = {"time": format_timestamp(self._clock_ns()), "level": level, "event": event}
+        try:
+            self._lines.put_nowait(json.dumps(line | fields, default=str) + "\n")
+        except queue.Full:
+            self.counters["log_lines_dropped",] += 1
+
+    def close(self, wait_s: float = 2.0) -> None:
+        """Write what waits, for at most `wait_s` seconds."""
+        if self._thread is None:
+            return
+        try:
+            self._lines.put(_STOP, timeout=wait_s)
+        except queue.Full:
+            return
+        self._thread.join(wait_s)
+        self._thread = None
+
+    def _write(self) -> None:
+        while (line := self._lines.get()) != _STOP:
+            if self._stream is None:
+                return
+            try:
+                self._stream.write(line)
+                self._stream.flush()
+            except (OSError, ValueError):
+                # The other end is gone, or the stream is closed: decisions go on.
+                self.counters["log_lines_dropped",] += 1
