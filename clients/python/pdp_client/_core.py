@@ -252,8 +252,11 @@ def _check_weight(request: Request) -> None:
     ]
     while heap:
         item = heap.pop()
-        if isinstance(item, str | bytes):
-            text_left -= len(item)
+        kind = type(item)
+        if kind is str or kind is bytes:
+            text_left -= len(item)  # type: ignore[arg-type]
+            if text_left < 0:
+                raise InvalidRequestError("request", "has too much text")
         elif isinstance(item, Mapping | list | tuple):
             # Length first: a container is not walked before it is paid for.
             values_left -= len(item)
@@ -262,8 +265,6 @@ def _check_weight(request: Request) -> None:
             heap.extend(item)
             if isinstance(item, Mapping):
                 heap.extend(item.values())
-        if text_left < 0:
-            raise InvalidRequestError("request", "has too much text")
 
 
 def begin(request: Request, started: float, budget_s: float) -> Call:
