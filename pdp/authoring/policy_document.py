@@ -1,0 +1,326 @@
+"""A policy as its author wrote it: `policy:` documents, design section 5.
+
+Conditions stay text with a position here; `conditions` checks them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from pdp.authoring.fields import IDENTIFIER, NAME, PROSE, Fields, Text, value_of
+from pdp.authoring.nodes import List, Map, Node, Scalar
+from pdp.authoring.problems import Problems, closest, one_of, word
+from pdp.authoring.times import EXAMPLE, parse_timestamp
+from pdp.authoring.yaml_hints import BLOCK
+from pdp.errors import Position
+from pdp.model import Effect, Obligation
+
+# Names every condition sees; a variable must not hide one.
+STANDARD_NAMES = ("subject", "action", "resource", "context", "caller", "token", "now")
+# CEL langdef, "Syntax": reserved words and literals; and names of types and
+# macros, which a variable would hide.
+RESERVED_WORDS = frozenset(
+    {"as", "break", "const", "continue", "else", "false", "for", "function", "if", "import", "in",
+     "let", "loop", "namespace", "null", "package", "return", "true", "var", "void", "while",
+     "bool", "bytes", "double", "duration", "dyn", "has", "int", "list", "map", "null_type",
+     "optional_type", "string", "timestamp", "type", "uint"}
+)  # fmt: skip
+CONDITION_CHARACTERS_MAX = 10_000
+
+ROLE = replace(NAME, what="a role name without white space", pattern=re.compile(r"[^\s*]+"))
+RESOURCE = replace(NAME, what="one resource type, no pattern", pattern=re.compile(r"[^\s*]+"))
+VARIABLE = Text(
+    "letters, digits and `_`, beginning with a letter",
+    64,
+    re.compile(r"[A-Za-z][A-Za-z0-9_]*"),
+    RESERVED_WORDS,
+)
+_EFFECTS = {"permit": Effect.PERMIT, "deny": Effect.DENY}
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_JUSTIFY = "say why this is permitted and who decided it, with a ticket if there is one"
+_ANYONE = "leave it out to mean anyone"
+
+
+@dataclass(frozen=True, slots=True)
+class RoleDraft:
+    """A derived role."""
+
+    name: str
+    sources: tuple[str, ...]
+    when: Scalar | None
+
+
+@dataclass(frozen=True, slots=True)
+class RuleDraft:
+    """A rule."""
+
+    id: str
+    effect: Effect
+    actions: tuple[str, ...]
+    roles: tuple[str, ...] | None
+    when: Scalar | None
+    starts_ns: int | None
+    expires_ns: int | None
+    justification: str
+    obligations: tuple[Obligation, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyDraft:
+    """A policy whose conditions are not yet checked."""
+
+    name: str
+    name_position: Position
+    resource_type: str
+    owner: str
+    static_roles: tuple[str, ...]
+    variables: tuple[tuple[str, Scalar], ...]
+    roles: tuple[RoleDraft, ...]
+    rules: tuple[RuleDraft, ...]
+
+
+def read_policy(root: Map, problems: Problems) -> PolicyDraft:
+    """Read a policy. After a problem, what is returned is incomplete: for messages only."""
+    return _Reader(root, problems).policy()
+
+
+class _Reader:
+    """Reads one policy document."""
+
+    def __init__(self, root: Map, problems: Problems) -> None:
+        self.problems = problems
+        self.fields = Fields(
+            root,
+            "the policy",
+            problems,
+            required={
+                "policy": "write `policy: some-name`",
+                "resource": "write the resource type it governs, `resource: expense_report`",
+                "rules": "write at least one rule",
+            },
+            optional=("owner", "static_roles", "variables", "roles"),
+        )
+        self.static_roles: dict[str, Scalar] = {}
+        self.derived_roles: dict[str, Position] = {}
+
+    def policy(self) -> PolicyDraft:
+        """The document."""
+        fields = self.fields
+        name = fields.text("policy", IDENTIFIER) or ""
+        static = fields.texts("static_roles", ROLE, "list role names, or leave it out") or ()
+        self.static_roles = {item.text: item for item in static}
+        variables = self._variables()
+        roles = self._roles()
+        return PolicyDraft(
+            name=name,
+            name_position=fields.at("policy"),
+            resource_type=fields.text("resource", RESOURCE) or "",
+            owner=fields.text("owner", PROSE) or "",
+            static_roles=tuple(self.static_roles),
+            variables=variables,
+            roles=roles,
+            rules=self._rules(),
+        )
+
+    def _entries(self, key: str) -> Iterable[tuple[Scalar, Node]]:
+        node = self.fields.node(key)
+        if node is None:
+            return ()
+        if not isinstance(node, Map):
+            self.problems.add(node.position, f"{word(key)} must be a map", "write `name: …` below")
+            return ()
+        if not node.entries:
+            self.problems.add(node.position, f"{word(key)} is empty", "leave it out")
+        return node.entries
+
+    def _variables(self) -> tuple[tuple[str, Scalar], ...]:
+        found = []
+        for key, node in self._entries("variables"):
+            if key.text in STANDARD_NAMES:
+                message = f"variable {word(key.text)} would hide a name every condition sees"
+                self.problems.add(key.position, message, "choose another name")
+            elif self.fields.checked(key, "variable", VARIABLE) is None:
+                continue
+            if (scalar := self._condition(node, f"variable {word(key.text)}")) is not None:
+                found.append((key.text, scalar))
+        return tuple(found)
+
+    def _condition(self, node: Node | None, what: str) -> Scalar | None:
+        """CEL text. Absent means true; anything else that is no text is an error."""
+        if node is None:
+            return None
+        if not isinstance(node, Scalar):
+            kind = "a list" if isinstance(node, List) else "a map"
+            message = f"{what} must be a CEL expression, but begins like {kind} of YAML"
+            self.problems.add(node.position, message, BLOCK)
+        elif node.value is None or not node.text.strip():
+            hint = "leave it out to mean always" if what == "`when`" else "write a CEL expression"
+            self.problems.add(node.position, f"{what} is empty", hint)
+        elif type(node.value) is not str:
+            message = f"{what} must be a CEL expression in a string, not {word(node.text)}"
+            self.problems.add(node.position, message, f'write `"{node.text}"`')
+        elif len(node.text) > CONDITION_CHARACTERS_MAX:
+            message = f"{what} is longer than {CONDITION_CHARACTERS_MAX} characters"
+            self.problems.add(node.position, message, "move parts of it into variables")
+        elif found := _CONTROL.search(node.text):
+            # cel-cpp's wrapper cuts text at NUL (references/cel.md): never hand it one.
+            message = f"{what} has the control character U+{ord(found[0]):04X}"
+            hint = "in a CEL string it is written as an escape"
+            self.problems.add(node.locate(found.start()), message, hint)
+        else:
+            return node
+        return None
+
+    def _roles(self) -> tuple[RoleDraft, ...]:
+        found = []
+        entries = list(self._entries("roles"))
+        # Names first, so that a role may be named before it is defined.
+        for key, _ in entries:
+            if self.fields.checked(key, "role", ROLE) is None:
+                continue
+            self.derived_roles[key.text] = key.position
+            if static := self.static_roles.get(key.text):
+                message = f"role {word(key.text)} is both static and derived"
+                hint = f"rename one of them; the static one is on line {static.position.line}"
+                self.problems.add(key.position, message, hint)
+        for key, node in entries:
+            if key.text in self.derived_roles:
+                found.append(self._role(key, node))
+        return tuple(found)
+
+    def _role(self, key: Scalar, node: Node) -> RoleDraft:
+        what = f"role {word(key.text)}"
+        fields = Fields(node, what, self.problems, required={}, optional=("from", "when"))
+        if fields.is_map and fields.node("from") is None and fields.node("when") is None:
+            hint = "give it `from`, a list of static roles, or `when`, a condition, or both"
+            self.problems.add(key.position, f"{what} would be held by anyone", hint)
+        sources = fields.texts("from", ROLE, _ANYONE) or ()
+        for item in sources:
+            if item.text in self.static_roles:
+                continue
+            if item.text in self.derived_roles:
+                hint = "put what they share into a variable"
+                message = f"`from` names the derived role {word(item.text)}; it takes static ones"
+                self.problems.add(item.position, message, hint)
+            else:
+                self._undefined(item, self.static_roles, "static role")
+        when = self._condition(fields.node("when"), "`when`")
+        return RoleDraft(key.text, tuple(item.text for item in sources), when)
+
+    def _undefined(self, item: Scalar, known: Iterable[str], what: str) -> None:
+        names = list(known)
+        hint = closest(item.text, names)
+        hint = hint or (f"it has {one_of(names)}" if names else "")
+        add = f"a role held from outside is listed in `static_roles: [{item.text}]`"
+        message = f"{what} {word(item.text)} is not defined in this policy"
+        self.problems.add(item.position, message, f"{hint}; {add}" if hint else add)
+
+    def _rules(self) -> tuple[RuleDraft, ...]:
+        found = []
+        seen: dict[str, Position] = {}
+        for node in self.fields.items("rules", "write at least one rule") or ():
+            rule, position = self._rule(node)
+            if rule.id in seen and rule.id:
+                message = f"rule id {word(rule.id)} is used twice"
+                self.problems.add(position, message, f"it is on line {seen[rule.id].line} already")
+            seen.setdefault(rule.id, position)
+            found.append(rule)
+        return tuple(found)
+
+    def _rule(self, node: Node) -> tuple[RuleDraft, Position]:
+        given = node.get("id") if isinstance(node, Map) else None
+        named = isinstance(given, Scalar) and type(given.value) is str
+        what = f"rule {word(given.text)}" if named and isinstance(given, Scalar) else "the rule"
+        effect_node = node.get("effect") if isinstance(node, Map) else None
+        permits = not (isinstance(effect_node, Scalar) and effect_node.text == "deny")
+        required = {
+            "id": "write `id: some-name`, unique in the policy",
+            "effect": "write `effect: permit` or `effect: deny`",
+            "actions": 'list action names, or the sole `"*"`',
+        }
+        if permits:
+            required["justification"] = _JUSTIFY
+        optional = ("justification", "roles", "when", "starts", "expires", "obligations")
+        fields = Fields(node, what, self.problems, required=required, optional=optional)
+        self._deny_only_denies(fields, permits=permits)
+        effect = _EFFECTS.get(fields.choice("effect", _EFFECTS) or "", Effect.DENY)
+        starts, expires = self._time(fields, "starts"), self._time(fields, "expires")
+        if starts is not None and expires is not None and starts >= expires:
+            message = f"{what} is never in force: it expires before it starts"
+            self.problems.add(fields.at("expires"), message, "exchange the two, or remove one")
+        rule = RuleDraft(
+            id=fields.text("id", IDENTIFIER) or "",
+            effect=effect,
+            actions=fields.names_or_any("actions", 'list action names, or the sole `"*"`') or (),
+            roles=self._rule_roles(fields),
+            when=self._condition(fields.node("when"), "`when`"),
+            starts_ns=starts,
+            expires_ns=expires,
+            justification=fields.text("justification", PROSE) or "",
+            obligations=self._obligations(fields),
+        )
+        return rule, fields.at("id")
+
+    def _deny_only_denies(self, fields: Fields, *, permits: bool) -> None:
+        if permits:
+            return
+        for key in ("starts", "expires"):
+            if fields.node(key) is not None:
+                hint = f"remove `{key}`; write the time into `when`, where a reader sees it"
+                message = f"{fields.what} denies and has `{key}`: a deny that ends is a grant"
+                self.problems.add(fields.at(key), message, hint)
+        if fields.node("obligations") is not None:
+            hint = "an obligation comes with a permit; move it to the permit it belongs to"
+            message = f"{fields.what} denies and has `obligations`: they would never be sent"
+            self.problems.add(fields.at("obligations"), message, hint)
+
+    def _rule_roles(self, fields: Fields) -> tuple[str, ...] | None:
+        if fields.node("roles") is None:
+            return None
+        items = fields.texts("roles", ROLE, _ANYONE) or ()
+        known = [*self.static_roles, *self.derived_roles]
+        for item in items:
+            if item.text not in known:
+                self._undefined(item, known, "role")
+        return tuple(item.text for item in items)
+
+    def _time(self, fields: Fields, key: str) -> int | None:
+        node = fields.node(key)
+        scalar = None if node is None else fields.string(node, word(key))
+        if scalar is None:
+            return None
+        try:
+            return parse_timestamp(scalar.text)
+        except ValueError as error:
+            message = f"{word(key)} {word(scalar.text)} {error}"
+            self.problems.add(scalar.position, message, f"RFC 3339: `{EXAMPLE}`")
+            return None
+
+    def _obligations(self, fields: Fields) -> tuple[Obligation, ...]:
+        found: dict[tuple[str, str], Position] = {}
+        duties = []
+        for node in fields.items("obligations", "leave it out") or ():
+            required = {
+                "id": "clients match on type and id",
+                "type": "clients match on type and id",
+            }
+            duty = Fields(
+                node, "the obligation", self.problems, required=required, optional=("properties",)
+            )
+            kind, name = duty.text("type", NAME), duty.text("id", NAME)
+            properties = duty.node("properties")
+            if properties is not None and not isinstance(properties, Map):
+                self.problems.add(properties.position, "`properties` must be a map")
+                continue
+            if kind is None or name is None:
+                continue
+            if (kind, name) in found:
+                hint = f"it is on line {found[kind, name].line} already"
+                message = f"obligation {word(name)} of type {word(kind)} is given twice"
+                self.problems.add(node.position, message, hint)
+            found.setdefault((kind, name), node.position)
+            value = {} if properties is None else value_of(properties)
+            duties.append(Obligation(name, kind, value if isinstance(value, dict) else {}))
+        return tuple(duties)
