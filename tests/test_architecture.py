@@ -75,6 +75,10 @@ LAW_LIBRARIES = frozenset(
 # Words that would bring a clock, a source of chance or a log into the law.
 LAW_NAMES = frozenset({"now", "utcnow", "today", "time", "open", "print", "random", "getenv"})
 
+# One exception, by name: the time zone rules are constants that ship as package data (`tzdata`),
+# so that a decision does not depend on the machine's own files.
+LAW_EXCEPTIONS = {"pdp.cel.moments": frozenset({"importlib", "open"})}
+
 # What `import pdp_client` may load of ours (the client is in every service).
 CLIENT_MODULES = frozenset(
     {"pdp", "pdp.values", "pdp.model", "pdp.errors", "pdp.boundary", "pdp.value_codec", "pdp.wire"}
@@ -137,7 +141,7 @@ def violations(module: str, source: str, *, package: bool = False) -> list[str]:
             target = ring_of(name)
             if target != ring and target not in MAY_IMPORT[ring]:
                 found.append(f"{module}:{line}: {ring} imports {target} ({name})")
-        elif ring == "law" and top not in LAW_LIBRARIES:
+        elif ring == "law" and top not in LAW_LIBRARIES | LAW_EXCEPTIONS.get(module, frozenset()):
             found.append(f"{module}:{line}: the law imports {name}")
     return found
 
@@ -180,7 +184,7 @@ def test_the_law_has_no_clock_no_chance_and_no_log() -> None:
             if not isinstance(node, ast.Call):
                 continue
             name = getattr(node.func, "attr", getattr(node.func, "id", ""))
-            if name in LAW_NAMES:
+            if name in LAW_NAMES - LAW_EXCEPTIONS.get(module, frozenset()):
                 found.append(f"{module}:{node.lineno}: calls {name}")
     assert found == []
 
@@ -235,7 +239,7 @@ def test_nothing_evaluates_text() -> None:
 def test_importing_the_client_loads_no_server_code() -> None:
     """`import pdp_client` brings the wire and the client, and nothing else of ours."""
     program = "import sys, pdp_client; print('\\n'.join(sys.modules))"
-    done = subprocess.run(  # noqa: S603 our own interpreter
+    done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     loaded = {name for name in done.stdout.split() if name.partition(".")[0] == "pdp"}

@@ -102,7 +102,9 @@ def test_timestamps_are_written_with_all_their_digits(ns: int, text: str) -> Non
     assert format_timestamp(ns) == text
 
 
-@pytest.mark.parametrize(("ns", "text"), [(0, "0s"), (-1_500_000_000, "-1.5s"), (1, "0.000000001s")])
+@pytest.mark.parametrize(
+    ("ns", "text"), [(0, "0s"), (-1_500_000_000, "-1.5s"), (1, "0.000000001s")]
+)
 def test_durations_are_written_in_seconds(ns: int, text: str) -> None:
     """Seconds with a fraction and an `s`, the sign in front."""
     assert format_duration(ns) == text
