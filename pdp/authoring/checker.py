@@ -1,0 +1,329 @@
+"""Parses and type-checks CEL with the official checker, in a child process.
+
+What comes back is not taken on trust: it is decoded like the bytes of any
+bundle before it is handed out. Every failure, the child's death and silence
+included, is an `ExpressionError` about the expression.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import os
+import select
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import Any, NoReturn, Self
+
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.message import DecodeError
+
+from pdp import checked_expr
+from pdp.authoring.checker_messages import explain
+from pdp.cel.syntax import Expression
+from pdp.errors import ExpressionError, Position
+from pdp.v1 import checked_pb2
+
+# What a condition sees (design, section 5). The whole maps are declared beside
+# their parts; the checker resolves `subject.id` to the longest name it knows.
+CONDITION_VARIABLES: Mapping[str, str] = MappingProxyType(
+    {
+        "subject": "map(string, dyn)",
+        "subject.type": "string",
+        "subject.id": "string",
+        "subject.properties": "map(string, dyn)",
+        "action": "map(string, dyn)",
+        "action.name": "string",
+        "action.properties": "map(string, dyn)",
+        "resource": "map(string, dyn)",
+        "resource.type": "string",
+        "resource.id": "string",
+        "resource.properties": "map(string, dyn)",
+        "context": "map(string, dyn)",
+        "caller": "map(string, string)",
+        "caller.id": "string",
+        "caller.trust_domain": "string",
+        "caller.path": "string",
+        "token": "map(string, dyn)",
+        "now": "google.protobuf.Timestamp",
+    }
+)
+_LENGTH = struct.Struct(">I")
+_TYPE_URL = "type.googleapis.com/cel.expr.CheckedExpr"
+_PROCESS = Path(__file__).with_name("checker_process.py")
+# macro_calls and extensions of cel.expr.SourceInfo: for debuggers, not for us.
+_ANSWER_BYTES_MAX = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class CheckerLimits:
+    """What checking one expression may take."""
+
+    source_code_points_max: int = 20_000  # cel-cpp's own limit is 100,000
+    wall_s: float = 10.0
+    cpu_s: int = 10
+    memory_bytes: int = 2 << 30  # address space; the library alone maps 200 MB
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A checked expression.
+
+    Attributes:
+        checked_expr: a `pdp.v1.CheckedExpr`, serialised deterministically.
+        type: the type of its value, `bool` or `list(string)`.
+    """
+
+    checked_expr: bytes
+    type: str
+
+
+class _ChildFailedError(Exception):
+    """The child died or fell silent; the message says which."""
+
+
+class Checker:
+    """One child process, started when needed and again after a failure.
+
+    Use as a context manager. Calls from several threads take turns.
+    """
+
+    def __init__(self, limits: CheckerLimits | None = None) -> None:
+        self.limits = limits or CheckerLimits()
+        self._command = [
+            sys.executable,
+            "-I",
+            str(_PROCESS),
+            str(self.limits.memory_bytes),
+            str(self.limits.cpu_s),
+        ]
+        self._child: subprocess.Popen[bytes] | None = None
+        self._answered = 0
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the child."""
+        with self._lock:
+            self._stop()
+
+    def check(self, source: str, variables: Mapping[str, str]) -> Checked:
+        """Parse and type-check an expression.
+
+        Args:
+            source: the text.
+            variables: type signatures by name, `{"now": "google.protobuf.Timestamp"}`.
+
+        Raises:
+            ExpressionError: it does not check, is too large, or the checker
+                failed on it. The position counts inside the text.
+        """
+        _refuse_text(source, self.limits.source_code_points_max)
+        request = json.dumps({"source": source, "variables": dict(variables)}).encode()
+        with self._lock:
+            answer = self._ask(request)
+        if "checked" not in answer:
+            raise explain(str(answer.get("error", "")), source, variables)
+        return _accept(answer["checked"], source, variables)
+
+    # -- the child -------------------------------------------------------------
+
+    def _ask(self, request: bytes) -> dict[str, Any]:
+        """One request; a second try if the child may have died of earlier ones."""
+        fresh = self._child is None or self._answered == 0
+        try:
+            return self._ask_child(request)
+        except _ChildFailedError as first:
+            self._stop()
+            if not fresh and "crashed" in str(first):
+                try:
+                    return self._ask_child(request)
+                except _ChildFailedError as second:
+                    self._stop()
+                    first = second
+            message = f"the checker {first} on this expression"
+            raise ExpressionError(
+                message, Position("", 1, 1), "make it shorter, or report it with its text"
+            ) from None
+
+    def _ask_child(self, request: bytes) -> dict[str, Any]:
+        child = self._start()
+        deadline = time.monotonic() + self.limits.wall_s
+        _send(child, _LENGTH.pack(len(request)) + request, deadline)
+        (size,) = _LENGTH.unpack(_receive(child, _LENGTH.size, deadline))
+        if size > _ANSWER_BYTES_MAX:
+            message = "gave an answer that is too large"
+            raise _ChildFailedError(message)
+        data = _receive(child, size, deadline)
+        try:
+            answer = json.loads(data)
+        except ValueError:
+            message = "gave a garbled answer"
+            raise _ChildFailedError(message) from None
+        self._answered += 1
+        return answer if isinstance(answer, dict) else {}
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        if self._child is None or self._child.poll() is not None:
+            self._stop()
+            kept = {"LC_ALL": "C.UTF-8"}
+            if path := os.environ.get("LD_LIBRARY_PATH"):
+                kept["LD_LIBRARY_PATH"] = path
+            self._child = subprocess.Popen(  # noqa: S603 - our own file, our own interpreter
+                self._command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env=kept,
+            )
+            self._answered = 0
+            for stream in (self._child.stdin, self._child.stdout):
+                if stream is not None:
+                    os.set_blocking(stream.fileno(), False)
+        return self._child
+
+    def _stop(self) -> None:
+        child, self._child = self._child, None
+        if child is None:
+            return
+        child.kill()
+        child.wait()
+        for stream in (child.stdin, child.stdout):
+            if stream is not None:
+                try:
+                    stream.close()
+                except OSError:
+                    continue  # an unsent rest of a request; the child is dead
+
+
+def _wait(descriptor: int, event: int, deadline: float) -> None:
+    poll = select.poll()
+    poll.register(descriptor, event)
+    left = deadline - time.monotonic()
+    if left <= 0 or not poll.poll(left * 1000):
+        message = "did not finish in time"
+        raise _ChildFailedError(message)
+
+
+def _send(child: subprocess.Popen[bytes], data: bytes, deadline: float) -> None:
+    descriptor = _descriptor(child.stdin)
+    view = memoryview(data)
+    while view:
+        _wait(descriptor, select.POLLOUT, deadline)
+        try:
+            view = view[os.write(descriptor, view) :]
+        except BlockingIOError:
+            continue
+        except BrokenPipeError:
+            message = "crashed"
+            raise _ChildFailedError(message) from None
+
+
+def _receive(child: subprocess.Popen[bytes], size: int, deadline: float) -> bytes:
+    descriptor = _descriptor(child.stdout)
+    data = bytearray()
+    while len(data) < size:
+        _wait(descriptor, select.POLLIN, deadline)
+        try:
+            chunk = os.read(descriptor, min(size - len(data), 1 << 16))
+        except BlockingIOError:
+            continue
+        if not chunk:
+            message = "crashed"
+            raise _ChildFailedError(message)
+        data += chunk
+    return bytes(data)
+
+
+def _descriptor(stream: Any) -> int:
+    if stream is None:
+        message = "has no pipe"
+        raise _ChildFailedError(message)
+    return int(stream.fileno())
+
+
+# -- before and after ----------------------------------------------------------
+
+
+def _refuse_text(source: str, code_points_max: int) -> None:
+    """What must not reach the checker.
+
+    INVARIANT: no NUL. The wrapper hands C++ a text that ends there, so that
+    `true \\0 && false` would be checked as `true`.
+    """
+    if len(source) > code_points_max:
+        message = f"longer than {code_points_max} characters"
+        raise ExpressionError(message, Position("", 1, 1), "split it into rules or variables")
+    for at, character in enumerate(source):
+        if (character < " " and character not in "\t\n\r") or "\ud800" <= character <= "\udfff":
+            message = f"a character that does not belong in a text: U+{ord(character):04X}"
+            hint = "in a string, write it as an escape such as `\\u0007`"
+            raise ExpressionError(message, checked_expr.position_of(source, at), hint)
+
+
+def _accept(encoded: object, source: str, variables: Mapping[str, str]) -> Checked:
+    """The child's answer, decoded and looked through."""
+    wrapper, message = AnyMessage(), checked_pb2.CheckedExpr()
+    try:
+        wrapper.ParseFromString(base64.b64decode(str(encoded), validate=True))
+        if wrapper.type_url == _TYPE_URL:
+            message.ParseFromString(wrapper.value)
+    except (DecodeError, binascii.Error):
+        _refuse_answer("nested too deeply, or the checker failed on it")
+    if not message.HasField("expr"):
+        _refuse_answer("the checker gave no checked expression")
+    # Macro calls and extensions are for debuggers; unknown fields anywhere
+    # else stay, and `decode` refuses them.
+    message.source_info.DiscardUnknownFields()
+    data = message.SerializeToString(deterministic=True)
+    expression = checked_expr.decode(data, source)
+    _refuse_traps(expression, variables)
+    return Checked(data, str(expression.root.type))
+
+
+def _refuse_answer(reason: str) -> NoReturn:
+    raise ExpressionError(reason, Position("", 1, 1), "make it simpler")
+
+
+def _refuse_traps(expression: Expression, variables: Mapping[str, str]) -> None:
+    """Two things the checker lets through that never mean what they say."""
+    parents = {name.rpartition(".")[0] for name in variables} - {""}
+    for node in checked_expr.walk(expression.root):
+        at = checked_expr.position_of(expression.source, node.offset)
+        name = getattr(node, "name", "")
+        if (
+            "." in name.removeprefix(".")
+            and expression.source[node.offset : node.offset + 1] == "("
+        ):
+            # The checker turns `has(subject.id)` into plain `subject.id`.
+            message = f"`has({name})`: the attribute `{name}` is always there"
+            raise ExpressionError(message, at, f"write `has({name}.field)` or `{name} != ...`")
+        operand = getattr(node, "operand", None)
+        parent = getattr(operand, "name", "").removeprefix(".")
+        if parent in parents:
+            field = getattr(node, "field", "")
+            known = sorted(
+                other.removeprefix(f"{parent}.")
+                for other in variables
+                if other.startswith(f"{parent}.")
+            )
+            message = f"`{parent}` has no `{field}`"
+            raise ExpressionError(message, at, f"it has {', '.join(f'`{k}`' for k in known)}")

@@ -1,0 +1,96 @@
+"""Compiles a checked expression into something that gives verdicts.
+
+The face of `pdp.cel`: everything else in it is machinery.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pdp.cel.cost import BudgetSpentError, Meter
+from pdp.cel.exact import ExactProgram
+from pdp.cel.limits import EvaluationLimits
+from pdp.cel.resolve import resolve
+from pdp.cel.syntax import Expression
+from pdp.cel.values import CelError
+from pdp.model import Verdict
+from pdp.values import Value
+
+__all__ = ["BudgetSpentError", "CelError", "CompiledExpression", "compile_expression"]
+
+
+class CompiledExpression:
+    """A condition, ready to be evaluated. Immutable; safe to share between threads.
+
+    Attributes:
+        source: the text it was written as.
+        reads: attribute paths it may look at, `("subject.properties",
+            "department")`; a prefix where what follows is dynamic.
+        weight: units charged at the start of each evaluation.
+    """
+
+    __slots__ = ("_exact", "_units_max", "reads", "source", "weight")
+
+    def __init__(
+        self,
+        expression: Expression,
+        variables: Mapping[str, Expression],
+        limits: EvaluationLimits,
+    ) -> None:
+        program = resolve(expression, variables, limits)
+        self.source = expression.source
+        self.reads = program.reads
+        self.weight = program.weight
+        self._units_max = limits.cost_units_max
+        self._exact = ExactProgram(program)
+
+    def verdict(self, attributes: Mapping[str, Value]) -> Verdict:
+        """TRUE or FALSE for exactly a bool; DOUBT for anything else; SPENT over budget.
+
+        Never raises: whatever goes wrong is DOUBT. Cancellation and interrupts
+        pass.
+        """
+        try:
+            value = self._exact.evaluate(attributes, [self._units_max])
+        except BudgetSpentError:
+            return Verdict.SPENT
+        except Exception:  # noqa: BLE001 - a surprise must not become an answer
+            return Verdict.DOUBT
+        if value is True:
+            return Verdict.TRUE
+        if value is False:
+            return Verdict.FALSE
+        return Verdict.DOUBT
+
+    def value(self, attributes: Mapping[str, Value]) -> Value:
+        """The value, by the exact tier.
+
+        Raises:
+            CelError: the value is an error.
+            BudgetSpentError: the cost budget ran out.
+        """
+        return self.measure(attributes)[0]
+
+    def measure(self, attributes: Mapping[str, Value]) -> tuple[Value, int]:
+        """The value and the units it cost, by the exact tier. Raises as `value`."""
+        meter: Meter = [self._units_max]
+        value: Value = self._exact.evaluate(attributes, meter)
+        return value, self._units_max - meter[0]
+
+
+def compile_expression(
+    expression: Expression, variables: Mapping[str, Expression], limits: EvaluationLimits
+) -> CompiledExpression:
+    """Compile a condition.
+
+    Args:
+        expression: the condition.
+        variables: the policy's variables by name; those it uses are inlined,
+            each evaluated in the global scope.
+        limits: its budget, and how large it may be.
+
+    Raises:
+        ExpressionError: with a position inside the text at fault: something is
+            not supported, too large, too deep, or a variable uses itself.
+    """
+    return CompiledExpression(expression, variables, limits)

@@ -1,0 +1,244 @@
+"""The plan: what a condition comes to, once its names are resolved.
+
+Both tiers are made from it. Names are gone (a loop variable is a slot, so
+nothing can be captured), macros are recognised, policy variables are shared
+definitions. Made by `pdp.cel.resolve` only.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from pdp.cel.functions import INDEX, Function
+from pdp.cel.values import Datum
+
+
+class Macro(enum.Enum):
+    """The loops there are. `map` and `filter` are one: filter, then transform."""
+
+    ALL = "all"
+    EXISTS = "exists"
+    EXISTS_ONE = "exists_one"
+    MAP = "map"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Constant:
+    """A literal, or a type."""
+
+    value: Datum
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Attribute:
+    """A name of the global scope: `subject.id`."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Local:
+    """A loop variable."""
+
+    slot: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Definition:
+    """A policy variable. One object however often it is used."""
+
+    name: str
+    body: Plan
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Use:
+    """A policy variable in place: as if its expression were written there."""
+
+    definition: Definition
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Field:
+    """`operand.name`."""
+
+    operand: Plan
+    name: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Present:
+    """`has(operand.name)`."""
+
+    operand: Plan
+    name: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Apply:
+    """A call. `arguments` begins with the receiver of a method."""
+
+    function: Function
+    arguments: tuple[Plan, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Both:
+    """`left && right`."""
+
+    left: Plan
+    right: Plan
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Either:
+    """`left || right`."""
+
+    left: Plan
+    right: Plan
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Choice:
+    """`test ? then : otherwise`."""
+
+    test: Plan
+    then: Plan
+    otherwise: Plan
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MakeList:
+    """`[a, b]`."""
+
+    elements: tuple[Plan, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MakeMap:
+    """`{k: v}`."""
+
+    entries: tuple[tuple[Plan, Plan], ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Loop:
+    """A macro.
+
+    Attributes:
+        macro: which.
+        slot: of the loop variable.
+        source: what it runs over.
+        test: its condition; None for a `map` without one.
+        transform: what `map` makes; None for `filter` and the others.
+        weight: units of one iteration.
+    """
+
+    macro: Macro
+    slot: int
+    source: Plan
+    test: Plan | None
+    transform: Plan | None
+    weight: int
+
+
+Plan: TypeAlias = (
+    Constant
+    | Attribute
+    | Local
+    | Use
+    | Field
+    | Present
+    | Apply
+    | Both
+    | Either
+    | Choice
+    | MakeList
+    | MakeMap
+    | Loop
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Program:
+    """A whole condition.
+
+    Attributes:
+        root: its plan.
+        weight: units charged when it starts.
+        slots: how many loop variables there are, in its variables too.
+        reads: attribute paths it may look at.
+    """
+
+    root: Plan
+    weight: int
+    slots: int
+    reads: frozenset[tuple[str, ...]]
+
+
+def children(plan: Plan) -> Iterator[Plan]:
+    """The direct parts of a plan; a variable's expression is a part of its use."""
+    match plan:
+        case Use(definition):
+            yield definition.body
+        case Field(operand) | Present(operand):
+            yield operand
+        case Apply(_, arguments):
+            yield from arguments
+        case Both(left, right) | Either(left, right):
+            yield left
+            yield right
+        case Choice(test, then, otherwise):
+            yield from (test, then, otherwise)
+        case MakeList(elements):
+            yield from elements
+        case MakeMap(entries):
+            for key, value in entries:
+                yield key
+                yield value
+        case Loop(source=source, test=test, transform=transform):
+            yield source
+            if test is not None:
+                yield test
+            if transform is not None:
+                yield transform
+        case Constant() | Attribute() | Local():
+            pass
+
+
+def path_of(plan: Plan) -> tuple[str, ...] | None:
+    """The attribute path a plan names, if it is nothing but one."""
+    match plan:
+        case Attribute(name):
+            return (name,)
+        case Field(operand, name) | Present(operand, name):
+            found = path_of(operand)
+            return None if found is None else (*found, name)
+        case Apply(function, (operand, Constant(str(key)))) if function is INDEX:
+            found = path_of(operand)
+            return None if found is None else (*found, key)
+        case _:
+            return None
+
+
+def paths_read(root: Plan) -> frozenset[tuple[str, ...]]:
+    """All attribute paths a plan looks at; a prefix where what follows is dynamic."""
+    found: set[tuple[str, ...]] = set()
+    seen: set[int] = set()
+    waiting = [root]
+    while waiting:
+        plan = waiting.pop()
+        if isinstance(plan, Use):
+            # A variable used in many places is looked at once.
+            if id(plan.definition) in seen:
+                continue
+            seen.add(id(plan.definition))
+        path = path_of(plan)
+        if path is None:
+            waiting.extend(children(plan))
+        else:
+            found.add(path)
+    return frozenset(found)

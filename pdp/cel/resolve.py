@@ -1,0 +1,285 @@
+"""Syntax tree to plan: names, macros, functions, sizes. All refusals happen here.
+
+What the checker guarantees is not taken on trust: the tree may come from
+anywhere, so every node is looked at again, within limits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NoReturn
+
+from pdp.cel import moments, plan as plans
+from pdp.cel.cost import COMPARED_PER_UNIT
+from pdp.cel.functions import BY_OVERLOAD, MATCHES, Function
+from pdp.cel.limits import EvaluationLimits
+from pdp.cel.macros import recognise
+from pdp.cel.plan import Plan, Program
+from pdp.cel.syntax import (
+    Call,
+    Comprehension,
+    Expression,
+    Ident,
+    ListNode,
+    Literal,
+    MapNode,
+    Node,
+    Select,
+)
+from pdp.cel.text import compile_pattern
+from pdp.cel.values import TYPES_BY_NAME, CelError
+from pdp.errors import ExpressionError, Position
+
+_CONDITIONAL = "conditional"
+_ONLY = "only the standard functions are supported so far"
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A resolved piece and its measures, variables inlined."""
+
+    plan: Plan
+    weight: int
+    nodes: int
+    depth: int
+
+
+def position_of(source: str, offset: int) -> Position:
+    """Line and column, from 1, of an offset in code points."""
+    before = source[: max(offset, 0)]
+    return Position("", before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1)
+
+
+def resolve(
+    expression: Expression, variables: Mapping[str, Expression], limits: EvaluationLimits
+) -> Program:
+    """Resolve a condition.
+
+    Raises:
+        ExpressionError: something in it is not supported, too large or too
+            deep, or a variable uses itself. The position is inside the text
+            of the expression or variable at fault.
+    """
+    scope = _Scope(variables, limits)
+    part = _Resolver(scope, expression.source).part(expression.root, {}, 1)
+    return Program(
+        root=part.plan,
+        weight=part.weight,
+        slots=scope.slots,
+        reads=plans.paths_read(part.plan),
+    )
+
+
+class _Scope:
+    """What the pieces of one condition share."""
+
+    def __init__(self, variables: Mapping[str, Expression], limits: EvaluationLimits) -> None:
+        self.variables = variables
+        self.limits = limits
+        self.slots = 0
+        self.defined: dict[str, _Part] = {}
+        self.open: list[str] = []
+
+    def new_slot(self) -> int:
+        self.slots += 1
+        return self.slots - 1
+
+
+class _Resolver:
+    """Resolves one text: the condition's, or a variable's."""
+
+    def __init__(self, scope: _Scope, source: str) -> None:
+        self.scope = scope
+        self.source = source
+        self.visited = 0
+
+    def refuse(self, node: Node, message: str, suggestion: str = "") -> NoReturn:
+        raise ExpressionError(message, position_of(self.source, node.offset), suggestion)
+
+    def part(self, node: Node, locals_: Mapping[str, int], level: int) -> _Part:
+        """Resolve a node. `level` is its depth within its own text."""
+        limits = self.scope.limits
+        self.visited += 1
+        # The tree may be a hand-made graph: count visits, not objects.
+        if self.visited > limits.nodes_max:
+            self._refuse_size(node)
+        if level > limits.depth_max:
+            self._refuse_depth(node)
+        part = self._dispatch(node, locals_, level)
+        if part.nodes > limits.nodes_max:
+            self._refuse_size(node)
+        if level - 1 + part.depth > limits.depth_max:
+            self._refuse_depth(node)
+        return part
+
+    def _refuse_size(self, node: Node) -> NoReturn:
+        self.refuse(
+            node,
+            f"larger than {self.scope.limits.nodes_max} nodes with its variables written out",
+            "split the rule, or use a variable fewer times",
+        )
+
+    def _refuse_depth(self, node: Node) -> NoReturn:
+        self.refuse(
+            node,
+            f"nested deeper than {self.scope.limits.depth_max} levels "
+            "with its variables written out",
+            "name a part of it as a variable of its own rule",
+        )
+
+    def _dispatch(self, node: Node, locals_: Mapping[str, int], level: int) -> _Part:
+        match node:
+            case Literal(value):
+                extra = len(value) // COMPARED_PER_UNIT if isinstance(value, str | bytes) else 0
+                return _Part(plans.Constant(value), 1 + extra, 1, 1)
+            case Ident():
+                return self._ident(node, locals_)
+            case Select(operand, field, test_only):
+                below = self.part(operand, locals_, level + 1)
+                make = plans.Present if test_only else plans.Field
+                return self._join(make(below.plan, field), below)
+            case Call():
+                return self._call(node, locals_, level)
+            case ListNode(elements, optional):
+                if optional:
+                    self.refuse(node, "optional elements (`?`) are not supported", _ONLY)
+                parts = [self.part(element, locals_, level + 1) for element in elements]
+                return self._join(plans.MakeList(tuple(p.plan for p in parts)), *parts)
+            case MapNode():
+                return self._map(node, locals_, level)
+            case Comprehension():
+                return self._comprehension(node, locals_, level)
+
+    @staticmethod
+    def _join(plan: Plan, *parts: _Part) -> _Part:
+        return _Part(
+            plan,
+            1 + sum(part.weight for part in parts),
+            1 + sum(part.nodes for part in parts),
+            1 + max((part.depth for part in parts), default=0),
+        )
+
+    # -- names ---------------------------------------------------------------
+
+    def _ident(self, node: Ident, locals_: Mapping[str, int]) -> _Part:
+        """A name: innermost loop variable, else the global scope; `.name` is global at once."""
+        if node.name in locals_:
+            return _Part(plans.Local(locals_[node.name]), 1, 1, 1)
+        name = node.name.removeprefix(".")
+        if not name or name.startswith("@"):
+            self.refuse(node, f"`{node.name}` is not a name")
+        if name in self.scope.variables:
+            return self._variable(node, name)
+        if node.type.name == "type" and name in TYPES_BY_NAME:
+            return _Part(plans.Constant(TYPES_BY_NAME[name]), 1, 1, 1)
+        return _Part(plans.Attribute(name), 1, 1, 1)
+
+    def _variable(self, node: Ident, name: str) -> _Part:
+        """A policy variable, resolved once, in the global scope."""
+        scope = self.scope
+        if name in scope.open:
+            circle = " -> ".join([*scope.open[scope.open.index(name) :], name])
+            self.refuse(node, f"the variable `{name}` uses itself: {circle}")
+        if name not in scope.defined:
+            expression = scope.variables[name]
+            scope.open.append(name)
+            body = _Resolver(scope, expression.source).part(expression.root, {}, 1)
+            scope.open.pop()
+            use = plans.Use(plans.Definition(name, body.plan))
+            scope.defined[name] = _Part(use, body.weight, body.nodes, body.depth)
+        return scope.defined[name]
+
+    # -- calls ---------------------------------------------------------------
+
+    def _call(self, node: Call, locals_: Mapping[str, int], level: int) -> _Part:
+        given = node.args if node.target is None else (node.target, *node.args)
+        form = self._form(node, len(given))
+        parts = [self.part(argument, locals_, level + 1) for argument in given]
+        found = tuple(part.plan for part in parts)
+        match form, found:
+            case "_&&_", (left, right):
+                return self._join(plans.Both(left, right), *parts)
+            case "_||_", (left, right):
+                return self._join(plans.Either(left, right), *parts)
+            case "_?_:_", (test, then, otherwise):
+                return self._join(plans.Choice(test, then, otherwise), *parts)
+            case Function(), _:
+                self._prepare(node, form, found)
+                return self._join(plans.Apply(form, found), *parts)
+        self._refuse_function(node)
+
+    def _form(self, node: Call, count: int) -> Function | str:
+        """The function that answers for all of a call's overloads."""
+        special = {
+            ("_&&_", ("logical_and",), 2),
+            ("_||_", ("logical_or",), 2),
+            ("_?_:_", (_CONDITIONAL,), 3),
+        }
+        if (node.function, node.overloads, count) in special and node.target is None:
+            return node.function
+        candidates = {BY_OVERLOAD.get(overload) for overload in node.overloads}
+        if len(candidates) == 1:
+            (function,) = candidates
+            if function and function.name == node.function and function.arity == count:
+                return function
+        self._refuse_function(node)
+
+    def _refuse_function(self, node: Call) -> NoReturn:
+        self.refuse(node, f"the function `{node.function}` is not supported", _ONLY)
+
+    def _prepare(self, node: Call, function: Function, arguments: tuple[Plan, ...]) -> None:
+        """Work on constants that evaluation would otherwise do first: patterns, zones."""
+        last = arguments[-1]
+        if not isinstance(last, plans.Constant):
+            return
+        if function is MATCHES and type(last.value) is str:
+            try:
+                compile_pattern(last.value)
+            except CelError as error:
+                self.refuse(node, str(error), "see the RE2 syntax")
+        elif function.name in moments.PARTS:
+            moments.load_zone(last.value)
+
+    # -- containers and loops --------------------------------------------------
+
+    def _map(self, node: MapNode, locals_: Mapping[str, int], level: int) -> _Part:
+        parts: list[_Part] = []
+        entries: list[tuple[Plan, Plan]] = []
+        for entry in node.entries:
+            if entry.optional:
+                self.refuse(node, "optional entries (`?`) are not supported", _ONLY)
+            key = self.part(entry.key, locals_, level + 1)
+            value = self.part(entry.value, locals_, level + 1)
+            parts += (key, value)
+            entries.append((key.plan, value.plan))
+        return self._join(plans.MakeMap(tuple(entries)), *parts)
+
+    def _comprehension(self, node: Comprehension, locals_: Mapping[str, int], level: int) -> _Part:
+        """A macro. Its range is in the scope outside; its body starts a region of cost."""
+        found = recognise(node)
+        if found is None:
+            self.refuse(
+                node,
+                "this macro is not supported",
+                "`all`, `exists`, `exists_one`, `map` and `filter` with one variable are",
+            )
+        source = self.part(node.iter_range, locals_, level + 1)
+        slot = self.scope.new_slot()
+        inner = {**locals_, node.iter_var: slot}
+        body: dict[str, _Part | None] = {"test": None, "transform": None}
+        for name, part in (("test", found.test), ("transform", found.transform)):
+            if part is not None:
+                body[name] = self.part(part, inner, level + 1)
+        test, transform = body["test"], body["transform"]
+        parts = [part for part in (test, transform) if part is not None]
+        loop = plans.Loop(
+            macro=found.macro,
+            slot=slot,
+            source=source.plan,
+            test=test.plan if test else None,
+            transform=transform.plan if transform else None,
+            weight=1 + sum(part.weight for part in parts),
+        )
+        measured = self._join(loop, source, *parts)
+        return _Part(loop, 1 + source.weight, measured.nodes, measured.depth)

@@ -1,0 +1,120 @@
+"""Values while they are computed: kinds, errors, and the keys of maps.
+
+At run time a CEL value is a `pdp.values.Value`, or a `Type` (what `type(1)`
+gives). Kinds are told apart by exact Python type, never by `isinstance`: a
+bool is an int to Python, and so is `Uint`.
+"""
+
+from __future__ import annotations
+
+import enum
+from types import MappingProxyType, NoneType
+from typing import Any, TypeAlias
+
+from pdp.cel.syntax import Type
+from pdp.values import Duration, Timestamp, Uint
+
+# A `Value` or a `Type`. Its kind is decided at run time, so the type checker
+# cannot help here; the tests against the specification do.
+Datum: TypeAlias = Any
+
+
+class CelError(Exception):
+    """An error value of CEL: `1 / 0`, a missing key, no matching overload.
+
+    The message names kinds, not values: a condition's data may be secret.
+    """
+
+
+class BoolKey(enum.Enum):
+    """A bool as a key of a map.
+
+    To Python `{True: 2, 1: 3}` has one entry; to CEL it has two.
+    """
+
+    FALSE = False
+    TRUE = True
+
+
+KIND_TYPES = MappingProxyType(
+    {
+        NoneType: Type("null_type"),
+        bool: Type("bool"),
+        int: Type("int"),
+        Uint: Type("uint"),
+        float: Type("double"),
+        str: Type("string"),
+        bytes: Type("bytes"),
+        Timestamp: Type("google.protobuf.Timestamp"),
+        Duration: Type("google.protobuf.Duration"),
+        list: Type("list"),
+        dict: Type("map"),
+        Type: Type("type"),
+    }
+)
+NUMBERS = frozenset({int, Uint, float})
+TYPES_BY_NAME = MappingProxyType({kind.name: kind for kind in KIND_TYPES.values()})
+
+
+def type_of(value: Datum) -> Type:
+    """What `type(value)` gives: without parameters, as at run time everywhere."""
+    found = KIND_TYPES.get(type(value))
+    if found is None:
+        message = "a value of a kind that CEL does not know"
+        raise CelError(message)
+    return found
+
+
+def no_overload(function: str, *operands: Datum) -> CelError:
+    """The error of a function that has no overload for its operands."""
+    kinds = ", ".join(str(KIND_TYPES.get(type(operand), "?")) for operand in operands)
+    return CelError(f"no overload of `{function}` for ({kinds})")
+
+
+def make_key(value: Datum) -> Datum:
+    """The Python key for a CEL key of a map under construction.
+
+    Raises:
+        CelError: keys are bool, int, uint or string (langdef, "Aggregate values").
+    """
+    kind = type(value)
+    if kind is str or kind is int or kind is Uint:
+        return value
+    if kind is bool:
+        return BoolKey(value)
+    raise no_overload("{}", value)
+
+
+def search_key(value: Datum) -> Datum:
+    """The Python key to look a CEL value up by; a double finds the integer it equals.
+
+    Raises:
+        CelError: a value of this kind is never a key.
+    """
+    kind = type(value)
+    if kind is str or kind in NUMBERS:
+        return value
+    if kind is bool:
+        return BoolKey(value)
+    raise no_overload("[]", value)
+
+
+def keys(mapping: dict[Any, Datum]) -> list[Datum]:
+    """The CEL keys of a map, in its order."""
+    return [key.value if type(key) is BoolKey else key for key in mapping]
+
+
+def make_map(entries: list[tuple[Datum, Datum]]) -> dict[Any, Datum]:
+    """A map of evaluated entries.
+
+    Raises:
+        CelError: a key is of the wrong kind, or occurs twice (`1` and `1u` are one key).
+    """
+    out: dict[Any, Datum] = {}
+    for key, value in entries:
+        made = make_key(key)
+        if made in out:
+            message = "a key occurs twice in a map"
+            raise CelError(message)
+        out[made] = value
+    return out
