@@ -31,7 +31,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypedDict
 
 import grpc
 
@@ -246,6 +246,14 @@ class ScriptedPdp:
         self._stdout.close()
 
 
+class ClientFiles(TypedDict):
+    """The files among a client's arguments."""
+
+    trust_bundle: Path
+    certificate: Path
+    key: Path
+
+
 class FiringRange:
     """A trust domain with a client, the scripted PDP behind good and bad certificates.
 
@@ -277,12 +285,19 @@ class FiringRange:
     def _issue(self, name: str, svid: IssuedSvid) -> None:
         svid.write(self.folder, name)
 
-    def files(self, name: str = "client") -> dict[str, Path]:
-        """What a client is made with."""
+    def files(
+        self,
+        name: str = "client",
+        *,
+        trust_bundle: Path | None = None,
+        certificate: Path | None = None,
+        key: Path | None = None,
+    ) -> ClientFiles:
+        """What a client is made with; any of it may be replaced."""
         return {
-            "trust_bundle": self.folder / "trust.pem",
-            "certificate": self.folder / f"{name}.pem",
-            "key": self.folder / f"{name}.key",
+            "trust_bundle": trust_bundle or self.folder / "trust.pem",
+            "certificate": certificate or self.folder / f"{name}.pem",
+            "key": key or self.folder / f"{name}.key",
         }
 
     def target(self, name: str = "good") -> str:

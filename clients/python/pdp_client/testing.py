@@ -1,0 +1,186 @@
+"""Stand-ins for a client in the tests of the calling program.
+
+For tests only: `import pdp_client` does not load this module, and nothing in
+the client can turn into one of these.
+"""
+
+from __future__ import annotations
+
+import logging
+from types import TracebackType
+from typing import Self
+
+from pdp.model import (
+    Action,
+    Cause,
+    Decision,
+    Effect,
+    Obligation,
+    Properties,
+    Request,
+    Resource,
+    Subject,
+    deny,
+)
+from pdp_client import _core
+from pdp_client._core import AccessDenied
+
+_log = logging.getLogger("pdp_client")
+
+
+class _StandIn:
+    """Keeps what it was asked, in `asked`, and always gives the same decision."""
+
+    def __init__(self, decision: Decision) -> None:
+        self._decision = decision
+        self.asked: list[Request] = []
+
+    def _ask(
+        self,
+        subject: Subject,
+        action: Action | str,
+        resource: Resource,
+        context: Properties | None,
+        timeout: float | None,
+        tenant: str,
+    ) -> Decision:
+        """The decision. What the client would raise or deny, this does too."""
+        request = _core.question(subject, action, resource, context, tenant, request_id="0" * 32)
+        budget_s = _core.budget(timeout, _core.BUDGET_S_DEFAULT)
+        self.asked.append(request)
+        try:
+            _core.begin(request, 0.0, budget_s)
+        except Exception as error:  # noqa: BLE001 as the client: a question that cannot be asked is denied
+            return _core.denial(error, asked=False).decision
+        return self._decision
+
+
+class _Sync(_StandIn):
+    """With the methods of `Client`."""
+
+    def authorize(
+        self,
+        subject: Subject,
+        action: Action | str,
+        resource: Resource,
+        context: Properties | None = None,
+        *,
+        timeout: float | None = None,
+        tenant: str = "",
+    ) -> Decision:
+        """As `Client.authorize`, without a PDP."""
+        return self._ask(subject, action, resource, context, timeout, tenant)
+
+    def enforce(
+        self,
+        subject: Subject,
+        action: Action | str,
+        resource: Resource,
+        context: Properties | None = None,
+        *,
+        timeout: float | None = None,
+        tenant: str = "",
+    ) -> Decision:
+        """As `Client.enforce`, without a PDP."""
+        return _enforced(self._ask(subject, action, resource, context, timeout, tenant))
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        pass
+
+
+class _Async(_StandIn):
+    """With the methods of `AsyncClient`."""
+
+    async def authorize(
+        self,
+        subject: Subject,
+        action: Action | str,
+        resource: Resource,
+        context: Properties | None = None,
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109 the client's signature
+        tenant: str = "",
+    ) -> Decision:
+        """As `AsyncClient.authorize`, without a PDP."""
+        return self._ask(subject, action, resource, context, timeout, tenant)
+
+    async def enforce(
+        self,
+        subject: Subject,
+        action: Action | str,
+        resource: Resource,
+        context: Properties | None = None,
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109
+        tenant: str = "",
+    ) -> Decision:
+        """As `AsyncClient.enforce`, without a PDP."""
+        return _enforced(self._ask(subject, action, resource, context, timeout, tenant))
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        pass
+
+
+def _enforced(decision: Decision) -> Decision:
+    if decision.effect is not Effect.PERMIT:
+        raise AccessDenied(decision)
+    return decision
+
+
+class DenyAll(_Sync):
+    """Denies every question, for the cause given."""
+
+    def __init__(self, cause: Cause = Cause.DEFAULT) -> None:
+        super().__init__(deny(cause))
+
+
+class AsyncDenyAll(_Async):
+    """Denies every question, for the cause given."""
+
+    def __init__(self, cause: Cause = Cause.DEFAULT) -> None:
+        super().__init__(deny(cause))
+
+
+class UnsafePermitAll(_Sync):
+    """Permits every question that can be asked. Nothing has been decided: for tests only.
+
+    Its permits name no record and no bundle. It warns when it is made, so
+    that one which strays out of a test is found.
+    """
+
+    def __init__(self, obligations: tuple[Obligation, ...] = ()) -> None:
+        super().__init__(_unsafe_permit(obligations))
+
+
+class AsyncUnsafePermitAll(_Async):
+    """`UnsafePermitAll` for asyncio."""
+
+    def __init__(self, obligations: tuple[Obligation, ...] = ()) -> None:
+        super().__init__(_unsafe_permit(obligations))
+
+
+def _unsafe_permit(obligations: tuple[Obligation, ...]) -> Decision:
+    _log.warning("unsafe: a stand-in that permits everything is in use")
+    return Decision(Effect.PERMIT, Cause.RULE, ("unsafe/permit-all",), obligations)
