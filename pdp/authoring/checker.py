@@ -266,8 +266,8 @@ def _descriptor(stream: Any) -> int:
 def _refuse_text(source: str, code_points_max: int) -> None:
     """What must not reach the checker.
 
-    INVARIANT: no NUL. The wrapper hands C++ a text that ends there, so that
-    `true \\0 && false` would be checked as `true`.
+    INVARIANT: no NUL. The wrapper hands C++ a text that ends there: with one
+    before its ` && false`, the condition `true && false` would be `true`.
     """
     if len(source) > code_points_max:
         message = f"longer than {code_points_max} characters"

@@ -21,11 +21,14 @@ _OPERATORS = MappingProxyType(
 )
 _NUMBERS = frozenset({"int", "uint", "double"})
 _MACROS = ("all", "exists", "exists_one", "filter", "has", "map")
+# fmt: off
 _FUNCTIONS = (
-    "bool bytes contains double duration dyn endsWith getDate getDayOfMonth getDayOfWeek "
-    "getDayOfYear getFullYear getHours getMilliseconds getMinutes getMonth getSeconds int "
-    "matches size startsWith string timestamp type uint"
-).split()
+    "bool", "bytes", "contains", "double", "duration", "dyn", "endsWith", "getDate",
+    "getDayOfMonth", "getDayOfWeek", "getDayOfYear", "getFullYear", "getHours",
+    "getMilliseconds", "getMinutes", "getMonth", "getSeconds", "int", "matches", "size",
+    "startsWith", "string", "timestamp", "type", "uint",
+)
+# fmt: on
 # What people write who come from another language.
 _ELSEWHERE = MappingProxyType(
     {
@@ -62,7 +65,7 @@ def explain(words: str, source: str, variables: Mapping[str, str]) -> Expression
     """
     found = _ERROR.search(words)
     if found is None:
-        plain = words.split("\n")[0].split(" [")[0].partition(": ")[2] or words[:200]
+        plain = words.partition("\n")[0].partition(" [")[0].partition(": ")[2] or words[:200]
         if "recursion" in plain:
             return _too_deep()
         return ExpressionError(f"the checker says: {plain.lower()}", Position("", 1, 1))

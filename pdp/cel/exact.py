@@ -61,6 +61,32 @@ class _Builder:
         self.definitions: dict[int, Step] = {}
 
     def step(self, plan: Plan) -> Step:
+        """The closure of one plan."""
+        made: Step
+        match plan:
+            case plans.Constant() | plans.Attribute() | plans.Local() | plans.Use():
+                made = self._name(plan)
+            case plans.Field(operand, name):
+                made = _field(self.step(operand), name)
+            case plans.Present(operand, name):
+                made = _present(self.step(operand), name)
+            case plans.Apply(function, arguments):
+                made = _apply(function, [self.step(argument) for argument in arguments])
+            case plans.Both(left, right):
+                made = _decided(self.step(left), self.step(right), by=False, name="&&")
+            case plans.Either(left, right):
+                made = _decided(self.step(left), self.step(right), by=True, name="||")
+            case plans.Choice(test, then, otherwise):
+                made = _choice(self.step(test), self.step(then), self.step(otherwise))
+            case plans.MakeList(elements):
+                made = _list([self.step(element) for element in elements])
+            case plans.MakeMap(entries):
+                made = _mapping([(self.step(key), self.step(value)) for key, value in entries])
+            case plans.Loop():
+                made = self._loop(plan)
+        return made
+
+    def _name(self, plan: plans.Constant | plans.Attribute | plans.Local | plans.Use) -> Step:
         match plan:
             case plans.Constant(value):
                 return lambda _run: value
@@ -72,28 +98,6 @@ class _Builder:
                 if id(definition) not in self.definitions:
                     self.definitions[id(definition)] = self.step(definition.body)
                 return self.definitions[id(definition)]
-            case plans.Field(operand, name):
-                of = self.step(operand)
-                return lambda run: select(of(run), name)
-            case plans.Present(operand, name):
-                of = self.step(operand)
-                return lambda run: has(of(run), name)
-            case plans.Apply(function, arguments):
-                return _apply(function, [self.step(argument) for argument in arguments])
-            case plans.Both(left, right):
-                return _decided(self.step(left), self.step(right), by=False, name="&&")
-            case plans.Either(left, right):
-                return _decided(self.step(left), self.step(right), by=True, name="||")
-            case plans.Choice(test, then, otherwise):
-                return _choice(self.step(test), self.step(then), self.step(otherwise))
-            case plans.MakeList(elements):
-                steps = [self.step(element) for element in elements]
-                return lambda run: [step(run) for step in steps]
-            case plans.MakeMap(entries):
-                pairs = [(self.step(key), self.step(value)) for key, value in entries]
-                return lambda run: make_map([(key(run), value(run)) for key, value in pairs])
-            case plans.Loop():
-                return self._loop(plan)
 
     def _loop(self, plan: plans.Loop) -> Step:
         source = self.step(plan.source)
@@ -120,6 +124,22 @@ def _attribute(name: str) -> Step:
     return step
 
 
+def _field(of: Step, name: str) -> Step:
+    return lambda run: select(of(run), name)
+
+
+def _present(of: Step, name: str) -> Step:
+    return lambda run: has(of(run), name)
+
+
+def _list(steps: list[Step]) -> Step:
+    return lambda run: [step(run) for step in steps]
+
+
+def _mapping(pairs: list[tuple[Step, Step]]) -> Step:
+    return lambda run: make_map([(key(run), value(run)) for key, value in pairs])
+
+
 def _apply(function: Function, steps: list[Step]) -> Step:
     call = function.call
     if len(steps) == 1:
@@ -138,8 +158,9 @@ def _decided(left: Step, right: Step, *, by: bool, name: str) -> Step:
 
     An error or a non-bool on one side is absorbed if the other side decides.
     """
+    other = not by
 
-    def step(run: Run) -> bool:
+    def step(run: Run) -> Datum:
         problem = ""
         try:
             value = left(run)
@@ -148,16 +169,16 @@ def _decided(left: Step, right: Step, *, by: bool, name: str) -> Step:
         else:
             if value is by:
                 return by
-            if value is not (not by):
+            if value is not other:
                 problem = str(no_overload(name, value))
         value = right(run)
         if value is by:
             return by
         if problem:
             raise CelError(problem)
-        if value is not (not by):
+        if value is not other:
             raise no_overload(name, value)
-        return not by
+        return other
 
     return step
 
@@ -177,9 +198,9 @@ def items(source: Datum) -> list[Datum]:
 
 def _quantifier(source: Step, test: Step, slot: int, weight: int, *, by: bool) -> Step:
     """`exists` (decided by true) or `all` (by false), over all elements or up to the first."""
-    name = "exists" if by else "all"
+    name, other = ("exists" if by else "all"), not by
 
-    def step(run: Run) -> bool:
+    def step(run: Run) -> Datum:
         problem = ""
         for item in items(source(run)):
             charge(run.meter, weight)
@@ -191,11 +212,11 @@ def _quantifier(source: Step, test: Step, slot: int, weight: int, *, by: bool) -
                 continue
             if value is by:
                 return by
-            if value is not (not by):
+            if value is not other:
                 problem = str(no_overload(name, value))
         if problem:
             raise CelError(problem)
-        return not by
+        return other
 
     return step
 

@@ -14,6 +14,8 @@ from types import MappingProxyType
 from typing import Any
 
 from pdp.cel import conversions, moments, semantics, text, values
+from pdp.cel.syntax import Type
+from pdp.values import Duration, Timestamp, Uint
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,24 +110,24 @@ def _texts() -> Iterator[Function]:
 
 def _conversions() -> Iterator[Function]:
     numbers = "int64 uint64 double string"
-    for name, ids, call, result in (
+    metered: tuple[tuple[str, str, Callable[..., Any], type], ...] = (
         ("int", f"{numbers} timestamp duration", conversions.to_int, int),
-        ("uint", numbers, conversions.to_uint, values.Uint),
+        ("uint", numbers, conversions.to_uint, Uint),
         ("double", numbers, conversions.to_double, float),
         ("string", f"{numbers} bytes bool timestamp duration", conversions.to_string, str),
         ("bytes", "bytes string", conversions.to_bytes, bytes),
-    ):
-        kind = {"int": "int64", "uint": "uint64"}.get(name, name)
-        overloads = frozenset(f"{source}_to_{kind}" for source in ids.split())
-        yield Function(name, overloads, 1, call, metered=True, result=result)
-    for name, ids, plain_call, result in (
+    )
+    free: tuple[tuple[str, str, Callable[..., Any], type], ...] = (
         ("bool", "bool string", conversions.to_bool, bool),
-        ("timestamp", "timestamp string int64", conversions.to_timestamp, moments.Timestamp),
-        ("duration", "duration string int64", conversions.to_duration, moments.Duration),
-    ):
-        overloads = frozenset(f"{source}_to_{name}" for source in ids.split())
-        yield Function(name, overloads, 1, plain_call, result=result)
-    yield Function("type", _words("type"), 1, values.type_of, result=values.Type)
+        ("timestamp", "timestamp string int64", conversions.to_timestamp, Timestamp),
+        ("duration", "duration string int64", conversions.to_duration, Duration),
+    )
+    for rows in (metered, free):
+        for name, sources, call, result in rows:
+            kind = {"int": "int64", "uint": "uint64"}.get(name, name)
+            overloads = frozenset(f"{source}_to_{kind}" for source in sources.split())
+            yield Function(name, overloads, 1, call, metered=rows is metered, result=result)
+    yield Function("type", _words("type"), 1, values.type_of, result=Type)
     yield Function("dyn", _words("to_dyn"), 1, conversions.to_dyn)
 
 

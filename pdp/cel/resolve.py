@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NoReturn
 
-from pdp.cel import moments, plan as plans
+from pdp.cel import moments
+from pdp.cel import plan as plans
 from pdp.cel.cost import COMPARED_PER_UNIT
 from pdp.cel.functions import BY_OVERLOAD, MATCHES, Function
 from pdp.cel.limits import EvaluationLimits
@@ -207,7 +208,8 @@ class _Resolver:
             case Function(), _:
                 self._prepare(node, form, found)
                 return self._join(plans.Apply(form, found), *parts)
-        self._refuse_function(node)
+            case _:
+                return self._refuse_function(node)
 
     def _form(self, node: Call, count: int) -> Function | str:
         """The function that answers for all of a call's overloads."""
@@ -223,7 +225,7 @@ class _Resolver:
             (function,) = candidates
             if function and function.name == node.function and function.arity == count:
                 return function
-        self._refuse_function(node)
+        return self._refuse_function(node)
 
     def _refuse_function(self, node: Call) -> NoReturn:
         self.refuse(node, f"the function `{node.function}` is not supported", _ONLY)

@@ -27,6 +27,7 @@ from pdp.values import (
 
 _TEXTS = frozenset({str, bytes})
 _ORDERED = frozenset({bool, int, Uint, float, str, bytes, Timestamp, Duration})
+_SHIFTS = frozenset({(Timestamp, Duration), (Duration, Timestamp)})
 _TIMESTAMP_NS_MIN = TIMESTAMP_SECONDS_MIN * NANOS
 _TIMESTAMP_NS_MAX = TIMESTAMP_SECONDS_MAX * NANOS + NANOS - 1
 
@@ -176,7 +177,7 @@ def add(left: Datum, right: Datum, meter: Meter) -> Datum:
             return make_uint(int(left) + int(right))
         if kind is Duration:
             return _computed_duration(left.ns + right.ns)
-    elif kind is Timestamp and other is Duration or kind is Duration and other is Timestamp:
+    elif (kind, other) in _SHIFTS:
         return make_timestamp(left.ns + right.ns)
     raise no_overload("+", left, right)
 

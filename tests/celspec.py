@@ -1,0 +1,150 @@
+"""Reads the outside CEL specification cases (format: vectors/README.md)."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pdp.cel.syntax import Type
+from pdp.cel.values import BoolKey, make_map
+from pdp.values import Duration, Timestamp, Uint
+
+_PRIMITIVES = {
+    "BOOL": "bool",
+    "INT64": "int",
+    "UINT64": "uint",
+    "DOUBLE": "double",
+    "STRING": "string",
+    "BYTES": "bytes",
+}
+_WELL_KNOWN = {
+    "TIMESTAMP": "google.protobuf.Timestamp",
+    "DURATION": "google.protobuf.Duration",
+    "ANY": "google.protobuf.Any",
+}
+
+
+class UnreadableError(Exception):
+    """The case uses a type or value outside what is read here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One case. `expected` is absent for an expected error or a check only."""
+
+    name: str
+    source: str
+    variables: Mapping[str, str]
+    attributes: Mapping[str, Any]
+    is_error: bool
+    is_check_only: bool
+    deduced: str
+    expected: Any
+
+
+def load(file: Path) -> list[tuple[str, Case | None]]:
+    """All cases of a file; None for those outside what is read here."""
+    out: list[tuple[str, Case | None]] = []
+    for raw in json.loads(file.read_text("utf-8")):
+        name = f"{raw['section']}/{raw['name']}"
+        try:
+            out.append((name, _case(name, raw)))
+        except UnreadableError:
+            out.append((name, None))
+    return out
+
+
+def _case(name: str, raw: dict[str, Any]) -> Case:
+    if "container" in raw and "evalError" not in raw:
+        raise UnreadableError
+    bindings = raw.get("bindings", {})
+    # An unchecked case may bind names that nobody declared.
+    variables = dict.fromkeys(bindings, "dyn") if "disableCheck" in raw else {}
+    for declared in raw.get("typeEnv", ()):
+        if "ident" not in declared:
+            raise UnreadableError
+        variables[declared["name"]] = signature(declared["ident"]["type"])
+    typed = raw.get("typedResult", {})
+    expected = raw.get("value", typed.get("result", {"boolValue": True}))
+    is_error, is_check_only = "evalError" in raw, "checkOnly" in raw
+    return Case(
+        name=name,
+        source=raw["expr"],
+        variables=variables,
+        attributes={key: value(bound["value"]) for key, bound in bindings.items()},
+        is_error=is_error,
+        is_check_only=is_check_only,
+        deduced=signature(typed["deducedType"]) if "deducedType" in typed else "",
+        expected=None if is_error or is_check_only else value(expected),
+    )
+
+
+def signature(raw: dict[str, Any]) -> str:
+    """A type as the checker's declarations write it."""
+    ((kind, inner),) = raw.items()
+    match kind:
+        case "primitive":
+            return _PRIMITIVES[inner]
+        case "wellKnown":
+            return _WELL_KNOWN[inner]
+        case "dyn":
+            return "dyn"
+        case "null":
+            return "null_type"
+        case "listType":
+            return f"list({signature(inner['elemType'])})"
+        case "mapType":
+            return f"map({signature(inner['keyType'])}, {signature(inner['valueType'])})"
+        case "type":
+            return f"type({signature(inner)})"
+        case _:
+            raise UnreadableError
+
+
+def value(raw: dict[str, Any]) -> Any:
+    """A value as the evaluator holds it."""
+    if not raw:
+        raise UnreadableError
+    ((kind, inner),) = raw.items()
+    match kind:
+        case "nullValue":
+            return None
+        case "boolValue" | "stringValue":
+            return inner
+        case "int64Value":
+            return int(inner)
+        case "uint64Value":
+            return Uint(inner)
+        case "doubleValue":
+            return float(inner)
+        case "bytesValue":
+            return base64.b64decode(inner)
+        case "typeValue":
+            return Type(inner)
+        case "listValue":
+            return [value(item) for item in inner.get("values", ())]
+        case "mapValue":
+            entries = inner.get("entries", ())
+            return make_map([(value(entry["key"]), value(entry["value"])) for entry in entries])
+        case _:
+            raise UnreadableError
+
+
+def tagged(item: Any) -> Any:
+    """A form in which Python's `==` tells apart whatever CEL's types tell apart."""
+    kind = type(item)
+    if kind is list:
+        return ("list", *map(tagged, item))
+    if kind is dict:
+        return ("map", frozenset((tagged(key), tagged(inner)) for key, inner in item.items()))
+    if kind is BoolKey:
+        return ("bool", item.value)
+    if kind is float:
+        return ("double", repr(item))
+    if kind in {Timestamp, Duration}:
+        return (kind.__name__, item.ns)
+    return (kind.__name__, item)

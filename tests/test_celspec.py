@@ -1,0 +1,97 @@
+"""The specification's own cases: no wrong answer, in either tier."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pdp.authoring.checker import Checker
+from pdp.cel.compile import CelError, CompiledExpression, compile_expression
+from pdp.cel.limits import EvaluationLimits
+from pdp.checked_expr import decode
+from pdp.errors import ExpressionError
+from tests import celspec
+from tests.conftest import Ledger
+
+# Cases that are wrong themselves (vectors/README.md).
+WRONG_CASES = frozenset(
+    {
+        "bytes_literals/triple_single_quoted_unescaped_punctuation",
+        "bytes_literals/triple_double_quoted_unescaped_punctuation",
+    }
+)
+# Files whose features are the core: nearly all of their cases must pass.
+CORE = (
+    "basic comparisons conversions fields fp_math integer_math lists logic macros parse "
+    "plumbing string timestamps"
+).split()
+ERROR = object()
+
+
+@pytest.fixture(scope="module")
+def checker() -> Iterator[Checker]:
+    with Checker() as made:
+        yield made
+
+
+def answers(compiled: CompiledExpression, attributes: Mapping[str, Any]) -> list[Any]:
+    """What each tier says; ERROR for an error."""
+    out: list[Any] = []
+    for evaluate in (compiled.value,):
+        try:
+            out.append(celspec.tagged(evaluate(attributes)))
+        except CelError:
+            out.append(ERROR)
+    return out
+
+
+def outcome(case: celspec.Case, checker: Checker) -> str:
+    """`pass`, `not supported`, or what is wrong."""
+    try:
+        checked = checker.check(case.source, case.variables)
+        if case.deduced and checked.type != case.deduced:
+            return f"type {checked.type}, want {case.deduced}"
+        expression = decode(checked.checked_expr, case.source)
+        if case.is_check_only:
+            return "pass"
+        compiled = compile_expression(expression, {}, EvaluationLimits())
+    except ExpressionError:
+        return "pass" if case.is_error else "not supported"
+    want = ERROR if case.is_error else celspec.tagged(case.expected)
+    for got in answers(compiled, case.attributes):
+        if got != want:
+            return f"got {got}, want {want}"
+    return "pass"
+
+
+def run(folder: Path, checker: Checker) -> tuple[dict[str, Counter[str]], list[str]]:
+    """Counts by file, and everything that is wrong."""
+    counts: dict[str, Counter[str]] = {}
+    wrong: list[str] = []
+    for file in sorted((folder / "celspec").glob("*.json")):
+        count = counts[file.stem] = Counter()
+        for name, case in celspec.load(file):
+            result = "not supported" if case is None else outcome(case, checker)
+            if result in {"pass", "not supported"}:
+                count[result] += 1
+            elif name not in WRONG_CASES:
+                count["wrong"] += 1
+                wrong.append(f"{file.stem}/{name}: {result}")
+    return counts, wrong
+
+
+def test_no_answer_differs_from_the_specification(
+    vectors: Path, checker: Checker, ledger: Ledger
+) -> None:
+    """Every case is answered rightly, or refused before it could be answered."""
+    counts, wrong = run(vectors, checker)
+    for name, count in counts.items():
+        ledger(file=name, passed=count["pass"], not_supported=count["not supported"])
+    total = sum(counts.values(), Counter[str]())
+    ledger(file="all", passed=total["pass"], not_supported=total["not supported"])
+    assert wrong == []
+    assert total["pass"] > 0
