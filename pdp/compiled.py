@@ -18,8 +18,8 @@ from google.protobuf.timestamp_pb2 import Timestamp as TimestampPb
 
 from pdp import checked_expr
 from pdp.callers import CallerEntry, CallerPolicy
-from pdp.cel.syntax import BOOL, DYN, Expression
-from pdp.errors import DocumentError, InvalidRequestError, PolicyError, Position
+from pdp.cel.syntax import Expression
+from pdp.errors import DocumentError, ExpressionError, InvalidRequestError, PolicyError, Position
 from pdp.model import Effect, Obligation
 from pdp.policy import PolicyDocument, RoleDocument, RuleDocument
 from pdp.v1 import authorization_pb2 as wire_pb
@@ -30,7 +30,7 @@ from pdp.values import NANOS, TIMESTAMP_SECONDS_MAX, TIMESTAMP_SECONDS_MIN
 FORMAT_VERSION = 1
 # An archive is bounded by `pdp.archive`; this bounds one member before it is parsed. A source
 # is at most 1 MiB, and a checked expression is some ten times its source.
-COMPILED_BYTES_MAX = 16 << 20
+COMPILED_BYTES_MAX = 8 << 20
 # Repeated items of one message; far above what fits a source of 1 MiB in practice.
 ITEMS_MAX = 50_000
 
@@ -68,6 +68,7 @@ def encode_policy(document: PolicyDocument, source_path: str, conditions: Condit
             ("variable", name), ("role", name) or ("rule", id).
 
     Raises:
+        DocumentError: a rule lists no roles.
         KeyError: a condition of the document is not among them.
     """
     out = pb.CompiledDocument(format_version=FORMAT_VERSION, source_path=source_path)
@@ -85,6 +86,9 @@ def encode_policy(document: PolicyDocument, source_path: str, conditions: Condit
         if role.when is not None:
             _condition_to_pb(conditions["role", role.name], role_pb.when)
     for rule in document.rules:
+        if rule.roles == ():
+            # Empty means anyone in the message, and nobody could ever have meant it here.
+            raise DocumentError(f"rule `{rule.id}` lists no roles", Position(source_path))
         rule_pb = policy.rules.add(id=rule.id, effect=_EFFECT_TO_PB[rule.effect])
         rule_pb.actions.extend(rule.actions)
         rule_pb.roles.extend(rule.roles or ())
@@ -225,20 +229,25 @@ def _obligation(message: wire_pb.Obligation, rule: str) -> Obligation:
     return Obligation(_name(message.id, what), _name(message.type, what), properties)
 
 
-def _expression(message: pb.CompiledCondition, path: str) -> Expression:
+def _expression(
+    message: pb.CompiledCondition, path: str, *, require_bool: bool = False
+) -> Expression:
     position = Position(path, message.line, message.column)
     if not message.source or not message.checked_expr:
         raise DocumentError("a condition is empty", position)
-    return checked_expr.decode(message.checked_expr, message.source, position)
+    try:
+        return checked_expr.decode(message.checked_expr, message.source, require_bool=require_bool)
+    except ExpressionError as error:
+        # Without the document this is as near as it gets: a block's lines, a line's columns.
+        if (inner := error.position) is not None:
+            column = inner.column + (message.column - 1 if inner.line == 1 else 0)
+            position = Position(path, message.line + inner.line - 1, column)
+        raise ExpressionError(error.message, position, error.suggestion) from None
 
 
 def _when(message: pb.CompiledCondition, path: str) -> Expression:
-    """A condition whose type may be a truth value."""
-    expression = _expression(message, path)
-    if expression.root.type not in {BOOL, DYN}:
-        position = Position(path, message.line, message.column)
-        raise DocumentError(f"a condition is of type `{expression.root.type}`, not bool", position)
-    return expression
+    """A condition: what it is of must be able to be a truth value."""
+    return _expression(message, path, require_bool=True)
 
 
 def _condition_to_pb(condition: CheckedCondition, out: pb.CompiledCondition) -> None:
@@ -266,6 +275,7 @@ def _callers(message: pb.CompiledCallers) -> CallerPolicy:
 
 def _caller(message: pb.CompiledCaller) -> CallerEntry:
     what = f"caller `{message.id}`"
+    asserts: tuple[str, ...] | None
     match message.WhichOneof("subjects"):
         case "assert":
             asserts = _items(getattr(message, "assert").types, f"`assert` of {what}")

@@ -1,0 +1,242 @@
+"""From policy documents to what a bundle carries, or to everything that is wrong with them.
+
+A pure function of paths and contents: no clock, no folder names, no order of
+files. `pdp bundle build` compiles a folder, signing compiles the sources
+again and compares; both must get the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pdp import compiled
+from pdp.authoring.caller_document import read_callers
+from pdp.authoring.checker import Checker
+from pdp.authoring.conditions import check_conditions
+from pdp.authoring.documents import read_document
+from pdp.authoring.nodes import Map, Scalar
+from pdp.authoring.policy_document import read_policy
+from pdp.authoring.problems import Problems, closest, one_of, word
+from pdp.authoring.sources import check_path, read_folder
+from pdp.callers import CallerPolicy
+from pdp.cel.limits import EvaluationLimits
+from pdp.errors import PolicyError, Position
+from pdp.policy import PolicyDocument, PolicySet
+
+# Where a bundle keeps the sources; `CompiledDocument.source_path` says it so.
+SOURCES_PREFIX = "sources/"
+_KINDS = ("callers", "tests")
+# The kinds of a coming release, so that the message is not "unknown".
+_SCHEMA_KINDS = frozenset({"schema", "schemas", "subject-schema", "resource-schema"})
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledFile:
+    """One document: its path below the folder, its text, its compiled form."""
+
+    source_path: str
+    source: bytes
+    compiled: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Compilation:
+    """What came of a set of documents.
+
+    Attributes:
+        documents: compiled documents, sorted by path; those with problems are missing.
+        problems: sorted by position; empty means that a bundle may be built.
+        policies: the policies, as the PDP will load them.
+        callers: the caller policy, as the PDP will load it.
+        sources: the text of every document, for excerpts.
+    """
+
+    documents: tuple[CompiledFile, ...]
+    problems: tuple[PolicyError, ...]
+    policies: tuple[PolicyDocument, ...]
+    callers: CallerPolicy | None
+    sources: Mapping[str, bytes]
+
+    def raise_if_failed(self) -> None:
+        """Raise the first problem, if there is one.
+
+        Raises:
+            PolicyError: with the number of the others in its suggestion.
+        """
+        if not self.problems:
+            return
+        first, others = self.problems[0], len(self.problems) - 1
+        if others:
+            more = f"and {others} more: `pdp check` shows them all"
+            suggestion = f"{first.suggestion}; {more}" if first.suggestion else more
+            first = type(first)(first.message, first.position, suggestion)
+        raise first
+
+    def policy_set(self, limits: EvaluationLimits) -> PolicySet:
+        """The policies, compiled as in the PDP.
+
+        Raises:
+            PolicyError: there are problems.
+        """
+        self.raise_if_failed()
+        return PolicySet(self.policies, limits)
+
+
+def compile_directory(folder: Path, checker: Checker | None = None) -> Compilation:
+    """Compile all documents of a folder; `*_test.yaml` are not among them.
+
+    Args:
+        folder: read with the folders below it.
+        checker: a running one to use; none starts one for this call.
+
+    Raises:
+        ConfigurationError: it is no folder or far too large, or the checker
+            cannot be run.
+        OSError: something in it cannot be read.
+    """
+    found = read_folder(folder)
+    return compile_sources(found.policies, checker, found.problems)
+
+
+def compile_sources(
+    sources: Mapping[str, bytes],
+    checker: Checker | None = None,
+    problems: tuple[PolicyError, ...] = (),
+) -> Compilation:
+    """Compile documents by path; the order of the mapping changes nothing.
+
+    Args:
+        sources: contents by path below the folder, with `/`.
+        checker: a running one to use; none starts one for this call.
+        problems: what reading the documents already found.
+
+    Raises:
+        ConfigurationError: the checker cannot be run.
+    """
+    if checker is None:
+        with Checker() as own:
+            return compile_sources(sources, own, problems)
+    return _Compilation(sources, checker, problems).result()
+
+
+def compile_document(path: str, source: bytes, checker: Checker) -> Compilation:
+    """Compile one document by itself, as an editor would: for its problems only."""
+    work = _Compilation({path: source}, checker, ())
+    return work.result(whole=False)
+
+
+class _Compilation:
+    """One run over a set of documents."""
+
+    def __init__(
+        self, sources: Mapping[str, bytes], checker: Checker, problems: tuple[PolicyError, ...]
+    ) -> None:
+        self.sources = {path: sources[path] for path in sorted(sources)}
+        self.checker = checker
+        # The PDP may be configured with other budgets; sizes of conditions go by these.
+        self.limits = EvaluationLimits()
+        self.problems = Problems()
+        for problem in problems:
+            self.problems.note(problem)
+        self.documents: list[CompiledFile] = []
+        self.policies: list[PolicyDocument] = []
+        self.callers: CallerPolicy | None = None
+        # Where a policy name, or the caller policy, was first seen.
+        self.names: dict[str, Position] = {}
+        self.callers_position: Position | None = None
+
+    def result(self, *, whole: bool = True) -> Compilation:
+        """Compile everything, then look at the set as a whole."""
+        for path in self.sources:
+            self._document(path)
+        if whole:
+            self._check_whole()
+        return Compilation(
+            tuple(self.documents),
+            self.problems.sorted(),
+            tuple(self.policies),
+            self.callers,
+            self.sources,
+        )
+
+    def _check_whole(self) -> None:
+        if not self.names:
+            hint = "a document that begins with `policy: some-name`"
+            self.problems.add(Position(""), "there is no policy", hint)
+        if self.callers_position is None:
+            hint = "a document `kind: callers` says which workload may ask what"
+            self.problems.add(Position(""), "there is no caller policy", hint)
+
+    def _document(self, path: str) -> None:
+        before = len(self.problems)
+        check_path(path, self.problems)
+        root = read_document(path, self.sources[path], self.problems)
+        if root is None:
+            # Still one of these, so that no second problem says that there is none.
+            self.names.setdefault("", Position(path))
+            self.callers_position = self.callers_position or Position(path)
+            return
+        data = b""
+        if root.get("policy") is not None:
+            data = self._policy(path, root)
+        elif self._kind(root) == "callers":
+            data = self._callers(path, root)
+        if not data or len(self.problems) > before:
+            return
+        try:
+            document = compiled.decode(data)
+        except PolicyError as error:
+            # What the PDP would refuse must not leave the workshop.
+            self.problems.note(type(error)(error.message, Position(path, 1, 1), error.suggestion))
+        else:
+            self.documents.append(CompiledFile(path, self.sources[path], data))
+            if isinstance(document, CallerPolicy):
+                self.callers = document
+            else:
+                self.policies.append(document)
+
+    def _kind(self, root: Map) -> str:
+        """The kind of a document that is no policy; anything but `callers` is a problem."""
+        node = root.get("kind")
+        if node is None:
+            hint = "begin with `policy: some-name` or `kind: callers`"
+            self.problems.add(root.position, "the document does not say what it is", hint)
+            return ""
+        kind = node.text if isinstance(node, Scalar) else ""
+        if kind == "tests":
+            message, hint = "tests in a file of policies", "name the file `…_test.yaml`"
+            self.problems.add(node.position, message, hint)
+        elif kind in _SCHEMA_KINDS:
+            message = "schemas are not available yet"
+            self.problems.add(node.position, message, "remove the document until they are")
+        elif kind != "callers":
+            hint = closest(kind, _KINDS) or f"it may be {one_of(_KINDS)}; a policy has none"
+            self.problems.add(node.position, f"kind {word(kind)} is unknown", hint)
+        return kind
+
+    def _policy(self, path: str, root: Map) -> bytes:
+        before = len(self.problems)
+        draft = read_policy(root, self.problems)
+        first = self.names.setdefault(draft.name, draft.name_position)
+        if draft.name and first != draft.name_position:
+            message = f"policy {word(draft.name)} is defined twice"
+            self.problems.add(draft.name_position, message, f"the other one is at {first}")
+        # Conditions are checked even so: an author wants all problems at once.
+        checked = check_conditions(draft, self.checker, self.limits, self.problems)
+        if checked is None or len(self.problems) > before:
+            return b""
+        return compiled.encode_policy(checked.document, SOURCES_PREFIX + path, checked.conditions)
+
+    def _callers(self, path: str, root: Map) -> bytes:
+        before = len(self.problems)
+        if self.callers_position is not None:
+            message = "there is a second caller policy"
+            hint = f"the other one is at {self.callers_position}: put all callers into one"
+            self.problems.add(root.position, message, hint)
+        self.callers_position = self.callers_position or root.position
+        entries = read_callers(root, self.problems)
+        if len(self.problems) > before:
+            return b""
+        return compiled.encode_callers(CallerPolicy(entries), SOURCES_PREFIX + path)
