@@ -8,6 +8,7 @@ hold no attribute and no token; texts from outside are escaped by JSON.
 from __future__ import annotations
 
 import json
+import logging
 import queue
 import threading
 from collections import Counter
@@ -21,6 +22,7 @@ LEVELS: Final = ("debug", "info", "warning", "error")
 # other end of the pipe is stuck.
 _WAITING_MAX: Final = 1_024
 _STOP: Final = ""
+_DETAIL_CHARACTERS_MAX: Final = 1_000
 
 Label = str
 
@@ -69,6 +71,13 @@ class Telemetry:
         except queue.Full:
             self.counters["log_lines_dropped",] += 1
 
+    def capture_logging(self) -> None:
+        """Write what goes through `logging` too, in the same form: libraries' from warnings up."""
+        root = logging.getLogger()
+        root.handlers = [_Bridge(self)]
+        root.setLevel(logging.WARNING)
+        logging.getLogger("pdp").setLevel(logging.DEBUG)
+
     def close(self, wait_s: float = 2.0) -> None:
         """Write what waits, for at most `wait_s` seconds."""
         if self._thread is None:
@@ -90,3 +99,22 @@ class Telemetry:
             except (OSError, ValueError):
                 # The other end is gone, or the stream is closed: decisions go on.
                 self.counters["log_lines_dropped",] += 1
+
+
+class _Bridge(logging.Handler):
+    """Lines of Python's `logging` as ours."""
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        super().__init__()
+        self._telemetry = telemetry
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Never raises: a message that cannot be formatted is shown unformatted."""
+        try:
+            text = record.getMessage()
+        except (TypeError, ValueError):
+            text = str(record.msg)
+        level = record.levelname.lower()
+        self._telemetry.log(
+            level if level in LEVELS else "error", record.name, detail=text[:_DETAIL_CHARACTERS_MAX]
+        )

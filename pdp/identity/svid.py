@@ -224,6 +224,14 @@ class SvidVerifier:
             raise IdentityError(message)
         return Caller(spiffe_id, verified.serial, peer)
 
+    def identify(self, leaf_pem: bytes, chain_pem: bytes, now_ns: int) -> str:
+        """The SPIFFE ID of a certificate that came without a connection: rules 2 to 8.
+
+        Raises:
+            IdentityError: any of them is broken.
+        """
+        return str(self._verify(leaf_pem, chain_pem, now_ns).spiffe_id)
+
     def _verify(self, leaf_pem: bytes, chain_pem: bytes, now_ns: int) -> _Verified:
         """Rules 2 to 8."""
         leaf, intermediates = _path(leaf_pem, chain_pem)
@@ -259,7 +267,10 @@ class SvidVerifier:
 def _only(context: AuthContext, key: str) -> bytes:
     values = tuple(context.get(key) or ())
     if len(values) != 1:
-        message = f"the connection has {len(values)} values for `{key}` where exactly one is needed"
+        message = (
+            f"the certificate does not name exactly one workload: the connection has "
+            f"{len(values)} values for `{key}`"
+        )
         raise IdentityError(message)
     return values[0]
 

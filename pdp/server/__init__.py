@@ -1,0 +1,1 @@
+"""The server: doors that only translate, and the process that holds them."""

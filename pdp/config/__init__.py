@@ -1,0 +1,29 @@
+"""Settings: from `pdp.toml` and the environment into frozen values.
+
+    settings = load_settings(Path("pdp.toml"))
+
+Reading order: settings (what there is), document (names and bounds), loading
+(how it is read and judged).
+"""
+
+from pdp.config.loading import CONFIG_VARIABLE, ConfigurationProblemsError, load_settings
+from pdp.config.settings import (
+    DEVELOPMENT_TRUST_DOMAIN,
+    Address,
+    Limits,
+    RecordSettings,
+    Settings,
+    TlsSettings,
+)
+
+__all__ = [
+    "CONFIG_VARIABLE",
+    "DEVELOPMENT_TRUST_DOMAIN",
+    "Address",
+    "ConfigurationProblemsError",
+    "Limits",
+    "RecordSettings",
+    "Settings",
+    "TlsSettings",
+    "load_settings",
+]

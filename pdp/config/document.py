@@ -1,0 +1,142 @@
+"""`pdp.toml` and the environment, as pydantic-settings reads them: the edge.
+
+Bounds of single settings stand here, next to their names. Limits can be set
+within bounds that keep what they protect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from pdp.audit.budget import SpoolLimits
+from pdp.boundary import DEPTH_MAX, InputLimits
+from pdp.cel.limits import EvaluationLimits
+from pdp.config.settings import MIB, Limits
+
+ENVIRONMENT_PREFIX: Final = "PDP_"
+
+
+def _no_bool(value: object) -> object:
+    # To pydantic, as to Python, `true` is 1.
+    if isinstance(value, bool):
+        raise ValueError("must be a number")  # noqa: TRY004 pydantic reads ValueError
+    return value
+
+
+_Bytes = Annotated[int, BeforeValidator(_no_bool), Field(ge=1)]
+_Count = Annotated[int, BeforeValidator(_no_bool), Field(ge=1, le=1_000_000)]
+_Seconds = Annotated[float, BeforeValidator(_no_bool), Field(gt=0, allow_inf_nan=False)]
+
+_INPUT: Final = InputLimits()
+_EVALUATION: Final = EvaluationLimits()
+_LIMITS: Final = Limits()
+_SPOOL: Final = SpoolLimits()
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TlsSection(_Section):
+    """`[tls]`: who we are, and whom we believe."""
+
+    trust_domain: str
+    certificate: Path
+    key: Path
+    trust_bundle: Path
+
+
+class BundleSection(_Section):
+    """`[bundle]`: judged further by `BundleSettings`."""
+
+    source: str
+    root: Path
+    state_folder: Path
+    revision_floor: Annotated[int, BeforeValidator(_no_bool)] | None = None
+    tenants: tuple[str, ...] = ("default",)
+    freshness_max_s: Annotated[int, BeforeValidator(_no_bool)] = 3_600
+    poll_interval_s: Annotated[_Seconds, Field(le=600)] = 30.0
+    poll_time_max_s: _Seconds = 10.0
+
+
+class RecordSection(_Section):
+    """`[record]`: where records become durable, and what they keep."""
+
+    folder: Path
+    directory_bytes_max: Annotated[_Bytes, Field(ge=MIB)] = _SPOOL.directory_bytes_max
+    segment_bytes_max: Annotated[_Bytes, Field(ge=131_072)] = _SPOOL.segment_bytes_max
+    capture: Literal["attributes", "full"] = "attributes"
+
+
+class LimitsSection(_Section):
+    """`[limits]`: what callers may use at most."""
+
+    depth_max: Annotated[_Count, Field(le=DEPTH_MAX)] = _INPUT.depth_max
+    values_max: _Count = _INPUT.values_max
+    text_bytes_max: Annotated[_Bytes, Field(le=4 * MIB)] = _INPUT.text_bytes_max
+    name_bytes_max: Annotated[_Bytes, Field(le=2_048)] = _INPUT.name_bytes_max
+    token_bytes_max: Annotated[_Bytes, Field(le=65_536)] = _INPUT.token_bytes_max
+    cost_units_max: Annotated[_Count, Field(le=100_000_000)] = _EVALUATION.cost_units_max
+    nodes_max: _Count = _EVALUATION.nodes_max
+    message_bytes_max: Annotated[_Bytes, Field(le=8 * MIB)] = _LIMITS.message_bytes_max
+    deadline_default_s: Annotated[_Seconds, Field(le=60)] = _LIMITS.deadline_default_s
+    deadline_max_s: Annotated[_Seconds, Field(le=60)] = _LIMITS.deadline_max_s
+    answer_reserve_s: Annotated[_Seconds, Field(le=1)] = _LIMITS.answer_reserve_s
+    concurrent_streams_max: _Count = _LIMITS.concurrent_streams_max
+    concurrent_calls_max: _Count = _LIMITS.concurrent_calls_max
+    connection_age_max_s: Annotated[_Seconds, Field(ge=1, le=3_600)] = _LIMITS.connection_age_max_s
+    stop_grace_s: Annotated[_Seconds, Field(le=300)] = _LIMITS.stop_grace_s
+
+
+class Document(BaseSettings):
+    """`pdp.toml`; the environment wins."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENVIRONMENT_PREFIX,
+        # PDP_TLS_TRUST_DOMAIN: the first underscore parts section and key.
+        env_nested_delimiter="_",
+        env_nested_max_split=1,
+        extra="forbid",
+        frozen=True,
+    )
+
+    instance: str
+    listen: str
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    tls: TlsSection
+    bundle: BundleSection
+    record: RecordSection
+    limits: LimitsSection = LimitsSection()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 pydantic's signature
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment, then the file; nothing else is looked at."""
+        return env_settings, init_settings
+
+
+def variables() -> dict[str, str]:
+    """Every variable that sets something, and the setting: PDP_TLS_KEY, `tls.key`."""
+    return {
+        ENVIRONMENT_PREFIX + "_".join(path).upper(): ".".join(path) for path in _paths(Document)
+    }
+
+
+def _paths(model: type[BaseModel]) -> Iterator[tuple[str, ...]]:
+    for name, about in model.model_fields.items():
+        if isinstance(about.annotation, type) and issubclass(about.annotation, BaseModel):
+            for rest in _paths(about.annotation):
+                yield (name, *rest)
+        else:
+            yield (name,)

@@ -1,0 +1,281 @@
+"""Reads the settings and judges them, once, before anything starts.
+
+Every problem is found and all of them are told at once. Unknown keys and
+unknown `PDP_*` variables are refused: a setting that is misspelt is a setting
+that is not in force.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from pdp.audit.budget import SpoolLimits
+from pdp.audit.entry import Capture
+from pdp.audit.log import PdpId
+from pdp.boundary import InputLimits
+from pdp.bundle.settings import BundleSettings, is_url
+from pdp.cel.limits import EvaluationLimits
+from pdp.config.document import (
+    ENVIRONMENT_PREFIX,
+    BundleSection,
+    Document,
+    LimitsSection,
+    RecordSection,
+    TlsSection,
+    variables,
+)
+from pdp.config.settings import Address, Limits, RecordSettings, Settings, TlsSettings
+from pdp.errors import ConfigurationError, IdentityError
+from pdp.identity.svid import check_trust_domain
+
+# Names the file, not a setting in it.
+CONFIG_VARIABLE: Final = "PDP_CONFIG"
+FILE_BYTES_MAX: Final = 1_048_576
+
+_PORT_MAX: Final = 65_535
+
+
+class ConfigurationProblemsError(ConfigurationError):
+    """Everything that is wrong, at once.
+
+    Attributes:
+        problems: one line each.
+    """
+
+    def __init__(self, source: str, problems: list[str]) -> None:
+        self.problems = tuple(problems)
+        lines = "".join(f"\n  {problem}" for problem in problems)
+        count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
+        super().__init__(f"{source} has {count}:{lines}")
+
+
+def load_settings(path: Path) -> Settings:
+    """Read `pdp.toml` and the environment.
+
+    Relative paths, from the environment too, count from the folder of the file.
+
+    Raises:
+        ConfigurationProblemsError: with everything that is wrong.
+    """
+    source = f"`{path}`"
+    document = _read_toml(path)
+    problems = list(_unknown_variables())
+    parsed = None
+    try:
+        parsed = Document(**document)
+    except ValidationError as error:
+        problems += _explain(error)
+    except ValueError as error:
+        # pydantic-settings: a list in a variable that is not JSON.
+        problems.append(f'a variable cannot be read, lists are JSON like `["a"]`: {error}')
+    if parsed is None:
+        raise ConfigurationProblemsError(source, problems)
+    builder = _Builder(parsed, path.resolve().parent, problems)
+    settings = builder.settings()
+    if settings is None or problems:
+        raise ConfigurationProblemsError(source, problems)
+    return settings
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            data = file.read(FILE_BYTES_MAX + 1)
+        if len(data) > FILE_BYTES_MAX:
+            raise ConfigurationError(f"`{path}` is too large to be a configuration file")
+        return tomllib.loads(data.decode())
+    except FileNotFoundError:
+        raise ConfigurationError(
+            f"there is no file `{path}`: name yours with `--config`, docs/serve.md shows one"
+        ) from None
+    except OSError as error:
+        raise ConfigurationError(f"`{path}` cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"`{path}` is not TOML: {str(error).lower()}") from None
+
+
+def _unknown_variables() -> Iterator[str]:
+    known = variables()
+    for name in sorted(os.environ):
+        if not name.upper().startswith(ENVIRONMENT_PREFIX) or name == CONFIG_VARIABLE:
+            continue
+        if name not in known:
+            yield f"`{name}` sets nothing{_similar(name, list(known))}"
+
+
+def _similar(word: str, known: list[str]) -> str:
+    found = difflib.get_close_matches(word, known, n=1)
+    return f": did you mean `{found[0]}`" if found else ""
+
+
+def _explain(error: ValidationError) -> Iterator[str]:
+    """Pydantic's findings in words that say what to do."""
+    known = sorted(variables().values())
+    for finding in error.errors(include_url=False, include_context=False):
+        path = ".".join(str(part) for part in finding["loc"])
+        variable = ENVIRONMENT_PREFIX + path.replace(".", "_").upper()
+        if finding["type"] == "missing" and not any(name == path for name in known):
+            yield f"the section `[{path}]` is missing"
+        elif finding["type"] == "missing":
+            yield f"`{path}` is missing: set it in the file, or as {variable}"
+        elif finding["type"] == "extra_forbidden" and variable in os.environ:
+            continue  # told already, as a variable
+        elif finding["type"] == "extra_forbidden":
+            yield f"`{path}` is not a setting{_similar(path, known)}"
+        else:
+            message = finding["msg"].removeprefix("Value error, ")
+            yield f"`{path}`: {message[:1].lower()}{message[1:]}"
+
+
+class _Builder:
+    """Judges what pydantic cannot, and keeps every problem."""
+
+    def __init__(self, document: Document, folder: Path, problems: list[str]) -> None:
+        self.document = document
+        self.folder = folder
+        self.problems = problems
+
+    def settings(self) -> Settings | None:
+        """The settings, or None; problems are in the list either way."""
+        document = self.document
+        self._check_instance()
+        listen = self._address(document.listen)
+        tls = self._tls(document.tls)
+        bundle = self._bundle(document.bundle)
+        limits = self._limits(document.limits)
+        record = self._record(document.record)
+        if listen is None or bundle is None or record is None:
+            return None
+        return Settings(
+            instance=document.instance,
+            listen=listen,
+            tls=tls,
+            bundle=bundle,
+            record=record,
+            poll_interval_s=document.bundle.poll_interval_s,
+            limits=limits,
+            log_level=document.log_level,
+        )
+
+    def _check_instance(self) -> None:
+        try:
+            PdpId(self.document.instance, 0, 1)
+        except ConfigurationError as error:
+            self.problems.append(f"`instance`: {error}")
+
+    def _address(self, text: str) -> Address | None:
+        host, colon, port = text.rpartition(":")
+        if not colon or not host or not (port.isascii() and port.isdigit()):
+            self.problems.append(
+                f"`listen` is {text!a}: write `address:port`, like `127.0.0.1:8443` or `[::]:8443`"
+            )
+            return None
+        if int(port) > _PORT_MAX:
+            self.problems.append(f"`listen`: there is no port {port[:16]}, the last is {_PORT_MAX}")
+            return None
+        return Address(host.removeprefix("[").removesuffix("]"), int(port))
+
+    def _tls(self, tls: TlsSection) -> TlsSettings:
+        try:
+            check_trust_domain(tls.trust_domain)
+        except IdentityError as error:
+            self.problems.append(f"`tls.trust_domain`: {error}")
+        return TlsSettings(
+            tls.trust_domain,
+            self._file("tls.certificate", tls.certificate),
+            self._file("tls.key", tls.key),
+            self._file("tls.trust_bundle", tls.trust_bundle),
+        )
+
+    def _bundle(self, bundle: BundleSection) -> BundleSettings | None:
+        source = bundle.source
+        if source and not is_url(source) and not source.startswith("file:"):
+            source = str(self.folder / source)
+        root = self._file("bundle.root", bundle.root)
+        state_folder = self._folder("bundle.state_folder", bundle.state_folder)
+        try:
+            return BundleSettings(
+                source=source,
+                root=root,
+                state_folder=state_folder,
+                revision_floor=bundle.revision_floor,
+                freshness_max_s=bundle.freshness_max_s,
+                poll_time_max_s=bundle.poll_time_max_s,
+                tenants=bundle.tenants,
+            )
+        except ConfigurationError as error:
+            self.problems.append(f"`bundle`: {error}")
+            return None
+
+    def _record(self, record: RecordSection) -> RecordSettings | None:
+        folder = self._folder("record.folder", record.folder)
+        try:
+            limits = SpoolLimits(
+                directory_bytes_max=record.directory_bytes_max,
+                segment_bytes_max=record.segment_bytes_max,
+            )
+        except ConfigurationError as error:
+            self.problems.append(f"`record`: {error}")
+            return None
+        return RecordSettings(folder, limits, Capture(record.capture))
+
+    def _limits(self, limits: LimitsSection) -> Limits:
+        if limits.answer_reserve_s >= min(limits.deadline_default_s, limits.deadline_max_s):
+            self.problems.append(
+                "`limits.answer_reserve_s` uses up the whole deadline: every answer would be DENY"
+            )
+        if limits.deadline_default_s > limits.deadline_max_s:
+            self.problems.append("`limits.deadline_default_s` is above `limits.deadline_max_s`")
+        return Limits(
+            input=InputLimits(
+                depth_max=limits.depth_max,
+                values_max=limits.values_max,
+                text_bytes_max=limits.text_bytes_max,
+                name_bytes_max=limits.name_bytes_max,
+                token_bytes_max=limits.token_bytes_max,
+            ),
+            evaluation=EvaluationLimits(
+                cost_units_max=limits.cost_units_max, nodes_max=limits.nodes_max
+            ),
+            message_bytes_max=limits.message_bytes_max,
+            deadline_default_s=limits.deadline_default_s,
+            deadline_max_s=limits.deadline_max_s,
+            answer_reserve_s=limits.answer_reserve_s,
+            concurrent_streams_max=limits.concurrent_streams_max,
+            concurrent_calls_max=limits.concurrent_calls_max,
+            connection_age_max_s=limits.connection_age_max_s,
+            stop_grace_s=limits.stop_grace_s,
+        )
+
+    def _file(self, name: str, path: Path) -> Path:
+        """An absolute path to a file that can be read and is not empty."""
+        full = self.folder / path
+        try:
+            with full.open("rb") as file:
+                if not file.read(1):
+                    self.problems.append(f"`{name}`: the file `{full}` is empty")
+        except FileNotFoundError:
+            self.problems.append(f"`{name}`: there is no file `{full}`")
+        except OSError as error:
+            self.problems.append(f"`{name}`: `{full}` cannot be read: {error.strerror}")
+        return full
+
+    def _folder(self, name: str, path: Path) -> Path:
+        """An absolute path to a folder that is there, or can be made in one that is."""
+        full = self.folder / path
+        if full.exists() and not full.is_dir():
+            self.problems.append(f"`{name}`: `{full}` is not a folder")
+        elif not full.exists() and not full.parent.is_dir():
+            self.problems.append(
+                f"`{name}`: neither `{full}` nor the folder it would be in is there: make it"
+            )
+        elif not os.access(full if full.exists() else full.parent, os.W_OK | os.X_OK):
+            self.problems.append(f"`{name}`: this user may not write to `{full}`")
+        return full

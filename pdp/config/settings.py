@@ -1,0 +1,87 @@
+"""What the process runs with: frozen values with units in their names.
+
+Made by `pdp.config.document` only, once, before anything starts. No setting
+moves the clock, none skips a check, none makes a failure a permit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from pdp.audit.budget import SpoolLimits
+from pdp.audit.entry import Capture
+from pdp.boundary import InputLimits
+from pdp.bundle.settings import BundleSettings
+from pdp.cel.limits import EvaluationLimits
+
+# Of development mode; it signs with keys that are thrown away (design section 6).
+DEVELOPMENT_TRUST_DOMAIN: Final = "dev.invalid"
+MIB: Final = 1_048_576
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where to listen. Port 0: any that is free, told in the log."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class TlsSettings:
+    """Who we are, and whom we believe. Files are PEM."""
+
+    trust_domain: str
+    certificate: Path
+    key: Path
+    trust_bundle: Path
+
+
+@dataclass(frozen=True, slots=True)
+class RecordSettings:
+    """Where records become durable, and what they keep."""
+
+    folder: Path
+    limits: SpoolLimits = field(default_factory=SpoolLimits)
+    capture: Capture = Capture.ATTRIBUTES
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What callers may use at most. Units are in the names.
+
+    Precedents: gRPC's own defaults are 4 MiB per message, no limit of streams
+    and no connection age; a question is not a document, and a connection
+    outlives a certificate unless it is ended. The client's budget is 0.25 s by
+    default and 5 s at most.
+    """
+
+    input: InputLimits = field(default_factory=InputLimits)
+    evaluation: EvaluationLimits = field(default_factory=EvaluationLimits)
+    message_bytes_max: int = 524_288  # a request; what the boundary admits is smaller
+    deadline_default_s: float = 1.0  # for a caller that sets none
+    deadline_max_s: float = 5.0  # however long a caller would wait
+    answer_reserve_s: float = 0.005  # kept back for the way of the answer
+    concurrent_streams_max: int = 256  # of one connection
+    concurrent_calls_max: int = 2_048  # of all connections; beyond: RESOURCE_EXHAUSTED
+    connection_age_max_s: float = 900.0  # then peers prove anew who they are (references 3.2)
+    stop_grace_s: float = 10.0  # for calls in flight when the process is told to stop
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything `pdp serve` needs."""
+
+    instance: str
+    listen: Address
+    tls: TlsSettings
+    bundle: BundleSettings
+    record: RecordSettings
+    poll_interval_s: float = 30.0
+    limits: Limits = field(default_factory=Limits)
+    log_level: str = "info"

@@ -1,0 +1,153 @@
+"""The native gRPC door: it only translates.
+
+Bytes in, bytes out: the handler has no deserialiser, for the answer names the
+digest of the request as it was received. What is refused here is counted and
+gets an error status and no decision; an error status never means permit.
+
+    1  who is asking            UNAUTHENTICATED
+    2  how long they wait       deadline minus answer reserve
+    3  what they ask            INVALID_ARGUMENT
+    4  the decision point       a decision, whatever happens
+    5  the answer
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from typing import Final, NoReturn, Protocol
+
+import grpc
+
+from pdp import boundary, wire
+from pdp.audit.entry import Received
+from pdp.config.settings import Limits
+from pdp.decision_point import Clock, DecisionPoint
+from pdp.errors import IdentityError, InvalidRequestError
+from pdp.identity.svid import SvidVerifier
+from pdp.telemetry import Telemetry
+
+SERVICE: Final = "pdp.v1.AuthorizationService"
+METHOD: Final = "Authorize"
+# Status messages travel in a header; gRPC refuses 8 KiB of those by default.
+_DETAILS_CHARACTERS_MAX: Final = 500
+
+
+class RpcContext(Protocol):
+    """What the door needs of `grpc.aio.ServicerContext`."""
+
+    def auth_context(self) -> Mapping[str, Iterable[bytes]]:
+        """Properties of the connection's handshake."""
+        ...
+
+    def peer(self) -> str:
+        """Network address."""
+        ...
+
+    def time_remaining(self) -> float | None:
+        """Seconds until the caller's deadline; None if it set none."""
+        ...
+
+    async def abort(self, code: grpc.StatusCode, details: str) -> NoReturn:
+        """End the call with an error status. Always raises."""
+        ...
+
+
+class _RefusedError(Exception):
+    """The call ends with an error status. Never leaves this module."""
+
+    def __init__(self, code: grpc.StatusCode, label: str, details: str) -> None:
+        self.code = code
+        self.label = label
+        self.details = details
+        super().__init__(details)
+
+
+class AuthorizationDoor:
+    """Serves `pdp.v1.AuthorizationService`.
+
+    Args:
+        decision_point: what decides.
+        verifier: who is asking.
+        limits: of messages, requests and deadlines.
+        clock: the decision point's.
+        telemetry: counters and logs.
+    """
+
+    def __init__(
+        self,
+        decision_point: DecisionPoint,
+        verifier: SvidVerifier,
+        limits: Limits,
+        clock: Clock,
+        telemetry: Telemetry,
+    ) -> None:
+        self._decision_point = decision_point
+        self._verifier = verifier
+        self._limits = limits
+        self._clock = clock
+        self._telemetry = telemetry
+
+    def handler(self) -> grpc.GenericRpcHandler[bytes, bytes]:
+        """What a gRPC server registers."""
+        method = grpc.unary_unary_rpc_method_handler(self.authorize)
+        return grpc.method_handlers_generic_handler(SERVICE, {METHOD: method})
+
+    async def authorize(self, message: bytes, context: RpcContext) -> bytes:
+        """One call. Cancellation passes through: then no answer is sent."""
+        try:
+            return await self._authorize(message, context)
+        except _RefusedError as error:
+            refusal = error
+        except Exception as error:  # noqa: BLE001 the door failed: an error status, never a permit
+            self._telemetry.log("error", "door_failed", error=type(error).__name__)
+            refusal = _RefusedError(grpc.StatusCode.INTERNAL, "internal", "the server failed")
+        self._telemetry.count("refused", refusal.label)
+        return await context.abort(refusal.code, refusal.details[:_DETAILS_CHARACTERS_MAX])
+
+    async def _authorize(self, message: bytes, context: RpcContext) -> bytes:
+        # (1) Before a byte of the message is looked at.
+        try:
+            caller = self._verifier.caller(
+                context.auth_context(), context.peer(), self._clock.wall_ns()
+            )
+        except IdentityError as error:
+            raise _RefusedError(
+                grpc.StatusCode.UNAUTHENTICATED, "unauthenticated", str(error)
+            ) from None
+        # (2) Before the work, so that the work counts against it.
+        deadline = self._clock.monotonic() + self.patience_s(context.time_remaining())
+        # (3) The message, then its values.
+        if len(message) > self._limits.message_bytes_max:
+            raise _invalid(
+                InvalidRequestError(
+                    "request", f"is longer than {self._limits.message_bytes_max} bytes"
+                )
+            )
+        received = Received(message, hashlib.sha256(message).digest())
+        try:
+            admitted = boundary.admit(wire.parse_request(message), caller, self._limits.input)
+        except InvalidRequestError as error:
+            raise _invalid(error) from None
+        # (4) The rest never raises.
+        answer = await self._decision_point.answer(admitted, caller, deadline, received)
+        if answer.invalid is not None:
+            # What only the bundle can tell: a tenant that this caller may not name. Recorded.
+            raise _invalid(answer.invalid)
+        # (5) With the digest of what was asked.
+        return wire.decision_to_pb(
+            answer.decision, admitted.request.request_id, received.digest
+        ).SerializeToString()
+
+    def patience_s(self, remaining_s: float | None) -> float:
+        """Seconds the decision may take: the caller's, bounded, minus the way of the answer.
+
+        Zero or less means that it is too late already: DENY(DEADLINE).
+        """
+        if remaining_s is None:
+            remaining_s = self._limits.deadline_default_s
+        return min(remaining_s, self._limits.deadline_max_s) - self._limits.answer_reserve_s
+
+
+def _invalid(error: InvalidRequestError) -> _RefusedError:
+    return _RefusedError(grpc.StatusCode.INVALID_ARGUMENT, "invalid", str(error))

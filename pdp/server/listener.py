@@ -1,0 +1,207 @@
+"""One listening PDP: the gRPC server, its health, its port.
+
+Health says SERVING only while a PERMIT is possible: a fresh snapshot, and a
+recorder that records. Whoever asks for it must pass the same mutual TLS; what
+it says is no secret, so no more than the handshake is asked of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import Final, Protocol
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from pdp.audit.entry import Capture
+from pdp.config.settings import Address, Limits
+from pdp.decision_point import Clock, DecisionPoint, Recorder, SnapshotSource
+from pdp.errors import ConfigurationError
+from pdp.identity.server_svid import ServerSvid
+from pdp.identity.svid import SvidVerifier
+from pdp.server.authorization import SERVICE, AuthorizationDoor
+from pdp.telemetry import Telemetry
+
+# How often health looks at the clock. A snapshot goes stale between polls.
+TICK_S: Final = 0.5
+_SERVICES: Final = ("", SERVICE)
+
+_SERVING: Final = health_pb2.HealthCheckResponse.SERVING
+_NOT_SERVING: Final = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+class DurableRecorder(Recorder, Protocol):
+    """A recorder that can say how it is."""
+
+    @property
+    def healthy(self) -> bool:
+        """Whether a record appended now can become durable, as far as it knows."""
+        ...
+
+
+class Server:
+    """One listening PDP on one event loop.
+
+    Args:
+        identity: what it shows, and whom it believes.
+        snapshots: verified bundles.
+        recorder: durable records. Not closed here: whoever opened it closes it.
+        listen: where. Port 0 takes a free one.
+        limits: what callers may use at most.
+        capture: how much of a request a record keeps.
+        clock: time.
+        telemetry: counters and logs.
+    """
+
+    def __init__(
+        self,
+        identity: ServerSvid,
+        snapshots: SnapshotSource,
+        recorder: DurableRecorder,
+        *,
+        listen: Address,
+        limits: Limits,
+        capture: Capture = Capture.ATTRIBUTES,
+        clock: Clock,
+        telemetry: Telemetry,
+    ) -> None:
+        self._snapshots = snapshots
+        self._recorder = recorder
+        self._listen = listen
+        self._limits = limits
+        self._clock = clock
+        self._telemetry = telemetry
+        self._state = ""
+        self._ticker: asyncio.Task[None] | None = None
+        self.decision_point = DecisionPoint(
+            snapshots,
+            recorder,
+            limits=limits.input,
+            capture=capture,
+            clock=clock,
+            telemetry=telemetry,
+        )
+        door = AuthorizationDoor(
+            self.decision_point, SvidVerifier(identity.trust), limits, clock, telemetry
+        )
+        self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]
+        self._server = grpc.aio.server(
+            options=server_options(limits), maximum_concurrent_rpcs=limits.concurrent_calls_max
+        )
+        self._server.add_generic_rpc_handlers((door.handler(),))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        self._credentials = grpc.ssl_server_credentials(
+            [(identity.key_pem, identity.certificate_pem)],
+            identity.trust_pem,
+            require_client_auth=True,
+        )
+        self.address = listen
+
+    async def bind(self) -> Address:
+        """Take the port, without serving yet.
+
+        Raises:
+            ConfigurationError: somebody else has it, or there is no such address.
+        """
+        _check_free(self._listen)
+        try:
+            port = self._server.add_secure_port(str(self._listen), self._credentials)
+        except RuntimeError:
+            raise _not_free(self._listen, "the address cannot be bound") from None
+        self.address = Address(self._listen.host, port)
+        return self.address
+
+    async def start(self) -> None:
+        """Serve. Health is right from the first answer on."""
+        for service in _SERVICES:
+            # The servicer's own first word is SERVING.
+            await self._health.set(service, _NOT_SERVING)
+        await self.look()
+        await self._server.start()
+        self._ticker = asyncio.create_task(self._tick(), name="health")
+
+    async def stop(self, grace_s: float) -> None:
+        """Say NOT_SERVING, take no new call, give those in flight `grace_s` seconds."""
+        if self._ticker is not None:
+            self._ticker.cancel()
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(grace_s)
+
+    async def look(self) -> None:
+        """Set health to what is true now."""
+        state = self.state()
+        if state == self._state:
+            return
+        self._state = state
+        status = _SERVING if state == "serving" else _NOT_SERVING
+        for service in _SERVICES:
+            await self._health.set(service, status)
+        self._telemetry.log("info" if state == "serving" else "warning", "health", state=state)
+
+    def state(self) -> str:
+        """One of `serving`, `no_bundle`, `stale`, `recorder_failing`."""
+        snapshot = self._snapshots.current()
+        if snapshot is None:
+            return "no_bundle"
+        if snapshot.is_stale(self._clock.wall_ns()):
+            return "stale"
+        return "serving" if self._recorder.healthy else "recorder_failing"
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            try:
+                await self.look()
+            except Exception as error:  # noqa: BLE001 health goes on, decisions do not depend on it
+                self._telemetry.log("error", "health_failed", error=type(error).__name__)
+
+
+def server_options(limits: Limits) -> list[tuple[str, int]]:
+    """Channel arguments; names and units are gRPC's."""
+    return [
+        # Two processes on one port would share the callers between them.
+        ("grpc.so_reuseport", 0),
+        # Ours is the limit that names itself; above twice that gRPC does not even read on.
+        ("grpc.max_receive_message_length", 2 * limits.message_bytes_max),
+        # Compression bombs: a question is small, nobody needs to compress it.
+        ("grpc.compression_enabled_algorithms_bitset", 1),
+        ("grpc.max_metadata_size", 8_192),
+        ("grpc.absolute_max_metadata_size", 16_384),
+        ("grpc.max_concurrent_streams", limits.concurrent_streams_max),
+        ("grpc.max_connection_age_ms", int(limits.connection_age_max_s * 1_000)),
+        ("grpc.max_connection_age_grace_ms", int(limits.deadline_max_s * 1_000) + 1_000),
+        # Whoever does not finish the handshake gives the connection back.
+        ("grpc.server_handshake_timeout_ms", 10_000),
+        # Peers that are gone are noticed; clients may ping every 10 s (references 4.1).
+        ("grpc.keepalive_time_ms", 60_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+        ("grpc.http2.max_ping_strikes", 2),
+    ]
+
+
+def _check_free(address: Address) -> None:
+    """Say why a port cannot be taken; gRPC only says that it cannot."""
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    try:
+        found = socket.getaddrinfo(address.host, address.port, family, socket.SOCK_STREAM)
+    except OSError as error:
+        raise ConfigurationError(
+            f"`listen`: `{address.host}` is no address of this machine: {error.strerror}"
+        ) from None
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        # As gRPC does: an address that a dead process left in TIME_WAIT is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(found[0][4])
+        except OSError as error:
+            raise _not_free(address, (error.strerror or str(error)).lower()) from None
+
+
+def _not_free(address: Address, why: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"`listen`: cannot listen on `{address}`: {why}; stop what listens there, or choose "
+        "another port"
+    )
