@@ -20,13 +20,13 @@ import hashlib
 import json
 import random
 import select
+import signal
 import socket
 import ssl
 import struct
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -241,9 +241,14 @@ class ScriptedPdp:
     def __exit__(self, *error: object) -> None:
         assert self._stdin is not None
         assert self._stdout is not None
-        self._stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            self._stdin.close()
         self._process.wait(timeout=10)
         self._stdout.close()
+
+    def kill(self, number: signal.Signals) -> None:
+        """Send the process a signal."""
+        self._process.send_signal(number)
 
 
 class ClientFiles(TypedDict):
@@ -361,7 +366,7 @@ class Listener:
 
     def hold(self, connection: socket.socket) -> None:
         """Read and throw away until the other side, or the test, ends."""
-        connection.settimeout(0.1)
+        connection.settimeout(0.02)
         while not self._ended.is_set():
             try:
                 if not connection.recv(65536):
@@ -448,7 +453,7 @@ class Proxy(Listener):
             # reading is not really closed by `close`, and would not be reset.
             sinks = {upstream: (connection, "client"), connection: (upstream, "server")}
             while not self._ended.is_set():
-                readable, _, _ = select.select(list(sinks), [], [], 0.1)
+                readable, _, _ = select.select(list(sinks), [], [], 0.02)
                 for source in readable:
                     sink, towards = sinks[source]
                     data = source.recv(65536)
@@ -494,25 +499,6 @@ def refusing() -> Iterator[int]:
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         yield held.getsockname()[1]
-
-
-class BareSleeper:
-    """How late this process wakes up from a plain sleep: what no client can better."""
-
-    def __init__(self) -> None:
-        self.lateness_s: list[float] = []
-
-    def sleep(self, seconds: float) -> None:
-        """Sleep in this thread."""
-        started = time.monotonic()
-        time.sleep(seconds)
-        self.lateness_s.append(time.monotonic() - started - seconds)
-
-    async def asleep(self, seconds: float) -> None:
-        """Sleep in this task."""
-        started = time.monotonic()
-        await asyncio.sleep(seconds)
-        self.lateness_s.append(time.monotonic() - started - seconds)
 
 
 if __name__ == "__main__":

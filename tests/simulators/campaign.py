@@ -1,0 +1,290 @@
+"""Many faulted calls at once, by both clients, with bare sleepers beside them.
+
+One campaign is: lanes (threads or tasks), each asking one question after the
+other of a peer that goes wrong in a way drawn from a seed. Beside them as many
+sleepers sleep the same budget in the same process, for a lateness that no
+client can better on that machine at that time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import random
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from pdp_client import AsyncClient, Client, Resource, Subject
+from tests.simulators.faults import (
+    MANGLED,
+    SPOILED,
+    FiringRange,
+    Garbage,
+    Plan,
+    Proxy,
+    Silent,
+    SilentAfterTls,
+    refusing,
+)
+
+ALICE = Subject("user", "alice")
+REPORT = Resource("report", "7")
+
+# Ways to keep a client waiting to the end of its budget, and ways to fail at once.
+PATIENT = (
+    "silent", "silent_after_tls", "slow", "silence_after_permit", "stall", "stall_answer",
+    "drip_answer",
+)  # fmt: skip
+PROMPT = (
+    "refused", "garbage", "spoilt", "mangled", "status", "status_after_permit",
+    "server_expired", "server_foreign", "server_elsewhere", "client_expired", "client_foreign",
+    "reset", "close", "flip", "reset_request", "reset_answer", "close_answer", "flip_answer",
+)  # fmt: skip
+
+# How much of the TLS handshake and the first frames a cut may leave: the whole
+# of it is over 2,600 bytes towards the client and over 6,000 towards the PDP.
+OPENING_BYTES = 2_400
+# A dripped answer must be one that cannot be whole within the budget.
+DRIP_LEFT_BYTES = 200
+
+AnyClient = TypeVar("AnyClient", Client, AsyncClient)
+
+
+@dataclass
+class Results:
+    """What came of a campaign."""
+
+    permits: Counter[str] = field(default_factory=Counter)  # by kind of fault: none is good
+    denials: Counter[str] = field(default_factory=Counter)
+    controls: int = 0  # honest calls in between that were permitted
+    lateness_s: list[float] = field(default_factory=list)
+    sleeper_lateness_s: list[float] = field(default_factory=list)
+
+    @property
+    def calls(self) -> int:
+        """Faulted calls made."""
+        return sum(self.permits.values()) + sum(self.denials.values())
+
+
+def quantile(values: list[float], share: float) -> float:
+    """The smallest value that at least this share of the values does not exceed."""
+    return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
+
+
+@dataclass
+class Job(Generic[AnyClient]):
+    """One faulted call, ready to be made.
+
+    Attributes:
+        client: to ask with.
+        action: to ask about.
+        warm: whether an honest call goes before it, so that the fault meets a
+            connection that works.
+        arm: makes the peer go wrong.
+        passing: whether the client is for this call only.
+    """
+
+    client: AnyClient
+    action: str
+    warm: bool = False
+    arm: Callable[[], None] = lambda: None
+    passing: bool = False
+
+
+class Lane(Generic[AnyClient]):
+    """One asker's own peers and clients.
+
+    Args:
+        kind: `Client` or `AsyncClient`.
+        firing_range: the scripted PDP.
+        chance: all that is drawn here is drawn from it.
+        budget_s: of every call.
+        answer_bytes: size of an honest answer on a connection that works.
+    """
+
+    def __init__(
+        self,
+        kind: Callable[..., AnyClient],
+        firing_range: FiringRange,
+        chance: random.Random,
+        budget_s: float,
+        answer_bytes: int,
+    ) -> None:
+        self._kind: Callable[..., AnyClient] = kind
+        self._range = firing_range
+        self._chance = chance
+        self._budget_s = budget_s
+        self._answer_bytes = answer_bytes
+        self.clients: dict[str, AnyClient] = {}
+        self._peers = contextlib.ExitStack()
+
+    def __enter__(self) -> Lane[AnyClient]:
+        enter = self._peers.enter_context
+        files = self._range.folder
+        certificate, key, trust = files / "pdp.pem", files / "pdp.key", files / "trust.pem"
+        self._proxy = enter(Proxy(self._range.pdp.ports["good"]))
+        targets = {
+            "scripted": (self._range.target(), "client"),
+            "server_expired": (self._range.target("expired"), "client"),
+            "server_foreign": (self._range.target("foreign"), "client"),
+            "server_elsewhere": (self._range.target("elsewhere"), "client"),
+            "client_expired": (self._range.target(), "expired"),
+            "client_foreign": (self._range.target(), "foreign"),
+            "refused": (f"localhost:{enter(refusing())}", "client"),
+            "silent": (f"localhost:{enter(Silent()).port}", "client"),
+            "garbage": (f"localhost:{enter(Garbage()).port}", "client"),
+            "silent_after_tls": (
+                f"localhost:{enter(SilentAfterTls(certificate, key, trust)).port}",
+                "client",
+            ),
+        }
+        for name, (target, who) in targets.items():
+            self.clients[name] = self._client(target, who)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._peers.close()
+
+    def _client(self, target: str, who: str = "client") -> AnyClient:
+        return self._kind(target, **self._range.files(who), budget_s=self._budget_s)
+
+    def control(self) -> Job[AnyClient]:
+        """An honest call."""
+        return Job(self.clients["scripted"], "permit")
+
+    def job(self, kind: str) -> Job[AnyClient]:
+        """A call that goes wrong in this way."""
+        chance, scripted = self._chance, self.clients["scripted"]
+        if kind in self.clients:
+            return Job(self.clients[kind], "permit")
+        if kind == "slow":
+            # A permit, a few milliseconds after the deadline.
+            after_ms = round(self._budget_s * 1000) + chance.randint(2, 10)
+            return Job(scripted, f"slow:{after_ms}")
+        if kind in {"spoilt", "mangled"}:
+            return Job(scripted, chance.choice(sorted(SPOILED if kind == "spoilt" else MANGLED)))
+        if kind in {"status", "status_after_permit"}:
+            return Job(scripted, f"{kind}:{chance.randint(1, 16)}")
+        if kind == "silence_after_permit":
+            return Job(scripted, kind)
+        return self._cut(kind)
+
+    def _cut(self, kind: str) -> Job[AnyClient]:
+        then, _, where = kind.partition("_")
+        client = self._client(f"localhost:{self._proxy.port}")
+        # What the last one left is no business of this one.
+        self._proxy.set(Plan())
+        if where == "answer":
+            spare = DRIP_LEFT_BYTES if then == "drip" else 1
+            plan = Plan(self._chance.randint(0, self._answer_bytes - spare), then)
+            return Job(client, "permit", True, lambda: self._proxy.set(plan), passing=True)
+        towards = "server" if where == "request" else "client"
+        plan = Plan(self._chance.randint(0, OPENING_BYTES), then, towards)
+        return Job(client, "permit", False, lambda: self._proxy.set(plan), passing=True)
+
+
+WARM_S = 2.0
+SETTLE_S = 0.02  # for frames that follow the warming answer
+CONTROL_EVERY = 50
+
+
+def _keep(results: Results, kind: str, late_s: float, *, permitted: bool) -> None:
+    (results.permits if permitted else results.denials)[kind] += 1
+    results.lateness_s.append(max(0.0, late_s))
+
+
+def run_threads(
+    firing_range: FiringRange, kinds: list[str], *, lanes: int, budget_s: float, seed: int,
+    answer_bytes: int,
+) -> Results:  # fmt: skip
+    """A campaign of `Client` in threads: one call per kind in the list."""
+    results, ended = Results(), False
+
+    def lane(number: int) -> None:
+        chance = random.Random(seed * 1_000 + number)
+        with Lane(Client, firing_range, chance, budget_s, answer_bytes) as own:
+            for turn, kind in enumerate(kinds[number::lanes]):
+                if turn % CONTROL_EVERY == 0:
+                    control = own.control()
+                    control.client.authorize(ALICE, "permit", REPORT, timeout=WARM_S)
+                    results.controls += control.client.permits > 0
+                job = own.job(kind)
+                if job.warm:
+                    job.client.authorize(ALICE, "permit", REPORT, timeout=WARM_S)
+                    time.sleep(SETTLE_S)
+                job.arm()
+                started = time.monotonic()
+                decision = job.client.authorize(ALICE, job.action, REPORT)
+                late_s = time.monotonic() - started - budget_s
+                _keep(results, kind, late_s, permitted=bool(decision))
+                if job.passing:
+                    job.client.close()
+            for client in own.clients.values():
+                client.close()
+
+    def sleeper() -> None:
+        while not ended:
+            started = time.monotonic()
+            time.sleep(budget_s)
+            results.sleeper_lateness_s.append(time.monotonic() - started - budget_s)
+
+    with ThreadPoolExecutor(2 * lanes) as pool:
+        sleepers = [pool.submit(sleeper) for _ in range(lanes)]
+        try:
+            for asking in [pool.submit(lane, number) for number in range(lanes)]:
+                asking.result()
+        finally:
+            ended = True
+        for sleeping in sleepers:
+            sleeping.result()
+    return results
+
+
+async def run_tasks(
+    firing_range: FiringRange, kinds: list[str], *, lanes: int, budget_s: float, seed: int,
+    answer_bytes: int,
+) -> Results:  # fmt: skip
+    """A campaign of `AsyncClient` in tasks: one call per kind in the list."""
+    results = Results()
+
+    async def lane(number: int) -> None:
+        chance = random.Random(seed * 1_000 + number)
+        with Lane(AsyncClient, firing_range, chance, budget_s, answer_bytes) as own:
+            for turn, kind in enumerate(kinds[number::lanes]):
+                if turn % CONTROL_EVERY == 0:
+                    control = own.control()
+                    await control.client.authorize(ALICE, "permit", REPORT, timeout=WARM_S)
+                    results.controls += control.client.permits > 0
+                job = own.job(kind)
+                if job.warm:
+                    await job.client.authorize(ALICE, "permit", REPORT, timeout=WARM_S)
+                    await asyncio.sleep(SETTLE_S)
+                job.arm()
+                started = time.monotonic()
+                decision = await job.client.authorize(ALICE, job.action, REPORT)
+                late_s = time.monotonic() - started - budget_s
+                _keep(results, kind, late_s, permitted=bool(decision))
+                if job.passing:
+                    await job.client.close()
+            for client in own.clients.values():
+                await client.close()
+
+    async def sleeper() -> None:
+        while True:
+            started = time.monotonic()
+            await asyncio.sleep(budget_s)
+            results.sleeper_lateness_s.append(time.monotonic() - started - budget_s)
+
+    sleepers = [asyncio.create_task(sleeper()) for _ in range(lanes)]
+    try:
+        await asyncio.gather(*[lane(number) for number in range(lanes)])
+    finally:
+        for sleeping in sleepers:
+            sleeping.cancel()
+        await asyncio.gather(*sleepers, return_exceptions=True)
+    return results
