@@ -1,0 +1,160 @@
+"""`pdp bundle verify` and `pdp bundle show`: the commands that sign nothing."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+DEFAULT_REPOSITORY = Path("repository")
+DEFAULT_KEYS = Path("keys")
+
+
+def verify(
+    source: Annotated[
+        str, typer.Argument(help="Repository directory, its URL, or an archive file.")
+    ] = str(DEFAULT_REPOSITORY),
+    root: Annotated[Path, typer.Option(help="The trusted root.")] = DEFAULT_KEYS / "root.json",
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Also compile the sources again and compare.")
+    ] = False,
+    revision_floor: Annotated[int, typer.Option(min=1, help="The lowest acceptable revision.")] = 1,
+) -> None:
+    r"""Say what a PDP that starts now, with this root, would say to a repository.
+
+    Reads the repository as a PDP does and keeps nothing. Exit code 0 if a PDP would load
+    it, 1 if it would refuse it or could not reach it. An archive file is checked for its
+    form and contents only: it carries no signatures.
+
+    \b
+    Examples: pdp bundle verify https://policies.example.org --root root.json
+              pdp bundle verify bundle.tar --rebuild      before you sign it
+    """
+    from pdp.archive import ArchiveLimits
+    from pdp.bundle.contents import check_manifest, compile_bundle, read_bundle
+    from pdp.bundle.manifest import render_time
+    from pdp.cel.limits import EvaluationLimits
+    from pdp.cli.terminal import out
+
+    if Path(source).is_file():
+        archive = read_limited(Path(source), ArchiveLimits().archive_bytes_max)
+        out.print("this is an archive: its form and contents are checked, it has no signatures")
+    else:
+        archive, detail = _verified_archive(source, root, revision_floor)
+        out.print(f"a PDP would load this: {detail}", markup=False)
+    read = read_bundle(archive, ArchiveLimits())
+    check_manifest(read.manifest, {})
+    compile_bundle(read, EvaluationLimits())
+    out.print(
+        f"bundle revision {read.manifest.revision}, made {render_time(read.manifest.signed_at_s)}, "
+        f"{len(read.compiled)} documents, commit {read.manifest.source_commit or 'unknown'}",
+        markup=False,
+    )
+    if rebuild:
+        from pdp.publishing import building
+
+        building.rebuild(archive)
+        out.print("rebuilt from its sources: every byte is the same")
+
+
+def show(
+    repository: Annotated[Path, typer.Argument(help="Repository directory.")] = DEFAULT_REPOSITORY,
+    root: Annotated[
+        Path | None,
+        typer.Option(help="The trusted root; without it, the repository's own first one."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """Show roles, keys, thresholds, expiries, targets, revision and freshness.
+
+    Example: pdp bundle show repository --json
+    """
+    import dataclasses
+    import json
+
+    from pdp.cli.terminal import out
+    from pdp.publishing.inspection import inspect_state
+    from pdp.publishing.plan import ROOT
+    from pdp.publishing.repository import RepositoryFolder
+
+    folder = RepositoryFolder(repository)
+    trusted = root or folder.metadata_path(ROOT, 1)
+    if root is None and not folder.exists:
+        folder.read(b"")
+    facts = inspect_state(folder.read(read_limited(trusted, 1 << 20)), int(time.time()))
+    if as_json:
+        out.print(json.dumps(dataclasses.asdict(facts), indent=2), markup=False)
+        return
+    out.print(f"revision {facts.revision}, digest {facts.digest}")
+    out.print(
+        f"fresh for {_span(facts.fresh_for_s)}, until `{facts.first_to_expire}` expires"
+        if facts.fresh_for_s > 0
+        else f"STALE for {_span(-facts.fresh_for_s)}: `{facts.first_to_expire}` expired"
+    )
+    if root is None:
+        out.print("judged by the repository's own first root: give --root to judge by yours")
+    out.print("\nrole              version  signed   keys      expires")
+    for role in facts.roles:
+        left = _span(role.expires_in_s) if role.expires_in_s > 0 else "EXPIRED"
+        need = f"{role.threshold} of {len(role.keys)}"
+        out.print(
+            f"{role.name:<17} {role.version:>7}  {role.signatures:>6}   {need:<8}  "
+            f"{role.expires} ({left})"
+        )
+    out.print("")
+    for target in facts.targets:
+        out.print(f"{target.path}  {target.length} bytes  sha256 {target.sha256}", markup=False)
+        for key, value in sorted(target.custom.items()):
+            out.print(f"    {key}: {value}", markup=False)
+    if not any(target.path.endswith("bundle.tar") for target in facts.targets):
+        out.print("no bundle is published yet: pdp bundle build, then pdp bundle publish")
+
+
+def _verified_archive(source: str, root: Path, revision_floor: int) -> tuple[bytes, str]:
+    """What a PDP would have loaded, after it said that it would."""
+    import tempfile
+
+    from pdp.bundle import BundleKeeper, BundleSettings
+    from pdp.bundle.settings import DEFAULT_TENANT, bundle_target
+    from pdp.cel.limits import EvaluationLimits
+    from pdp.errors import BundleUnreachableError
+
+    with tempfile.TemporaryDirectory(prefix="pdp-verify-") as folder:
+        settings = BundleSettings(source, root, Path(folder) / "state", revision_floor)
+        keeper = BundleKeeper(settings, EvaluationLimits(), time.time_ns)
+        try:
+            result = keeper.start()
+        finally:
+            keeper.close()
+        if not result.verified:
+            raise BundleUnreachableError(result.detail)
+        return keeper.targets()[bundle_target(DEFAULT_TENANT)], result.detail
+
+
+def read_limited(path: Path, bytes_max: int) -> bytes:
+    """A file of at most so many bytes.
+
+    Raises:
+        ConfigurationError: it is larger.
+        OSError: it cannot be read.
+    """
+    from pdp.errors import ConfigurationError
+
+    with path.open("rb") as file:
+        data = file.read(bytes_max + 1)
+    if len(data) > bytes_max:
+        raise ConfigurationError(
+            f"`{path}` is larger than {bytes_max} bytes: is it the right file?"
+        )
+    return data
+
+
+def _span(seconds: int) -> str:
+    days, rest = divmod(seconds, 86_400)
+    hours, rest = divmod(rest, 3600)
+    minutes = rest // 60
+    if days:
+        return f"{days} d {hours} h"
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest % 60} s"
