@@ -27,7 +27,7 @@ def uri(text: str) -> x509.GeneralName:
     return x509.UniformResourceIdentifier(text)
 
 
-def forge(  # noqa: PLR0913 one argument for each thing that can be wrong
+def forge(
     authority: ThrowawayAuthority,
     names: tuple[x509.GeneralName, ...] = (uri(PEP),),
     *,
