@@ -157,31 +157,31 @@ class _Decoder:
         """A type, within depth."""
         if level > TYPE_DEPTH_MAX:
             self.refuse(node, "a type is nested too deeply")
-        match kind.WhichOneof("type_kind"):
-            case "dyn":
-                return Type("dyn")
-            case "null":
-                return Type("null_type")
+        name = kind.WhichOneof("type_kind")
+        inner: list[pb.CheckedType] = []
+        match name:
             case "primitive" if kind.primitive in _PRIMITIVES:
                 return _PRIMITIVES[kind.primitive]
             case "well_known" if kind.well_known in _WELL_KNOWN:
                 return _WELL_KNOWN[kind.well_known]
-            case "list_type":
-                return Type("list", (self.type(node, kind.list_type.elem_type, level + 1),))
-            case "map_type":
-                key = self.type(node, kind.map_type.key_type, level + 1)
-                return Type("map", (key, self.type(node, kind.map_type.value_type, level + 1)))
-            case "type":
-                return Type("type", (self.type(node, kind.type, level + 1),))
-            case "abstract_type":
-                inner = kind.abstract_type
-                parameters = tuple(self.type(node, p, level + 1) for p in inner.parameter_types)
-                return Type(inner.name, parameters)
-            case "type_param":
-                # A parameter nothing fixed, as in `[]`: any type will do.
+            case "dyn" | "type_param":
+                # A parameter nothing fixed, as in `[]`, may be any type.
                 return Type("dyn")
-            case found:
-                return self.refuse(node, f"a type of the form `{found}` is not supported")
+            case "null":
+                return Type("null_type")
+            case "list_type":
+                inner = [kind.list_type.elem_type]
+            case "map_type":
+                inner = [kind.map_type.key_type, kind.map_type.value_type]
+            case "type":
+                # The type of types has no parameter.
+                inner = [kind.type] if kind.type.WhichOneof("type_kind") else []
+            case "abstract_type":
+                inner = list(kind.abstract_type.parameter_types)
+            case _:
+                self.refuse(node, f"a type of the form `{name}` is not supported")
+        parameters = tuple(self.type(node, part, level + 1) for part in inner)
+        return Type(kind.abstract_type.name or name.removesuffix("_type"), parameters)
 
     # -- nodes ---------------------------------------------------------------
 

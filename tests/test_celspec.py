@@ -10,11 +10,10 @@ from typing import Any
 import pytest
 
 from pdp.authoring.checker import Checker
-from pdp.cel.compile import CelError, CompiledExpression, compile_expression
-from pdp.cel.limits import EvaluationLimits
 from pdp.checked_expr import decode
 from pdp.errors import ExpressionError
 from tests import celspec
+from tests.cel_tiers import Tiers
 from tests.conftest import Ledger
 
 # Cases that are wrong themselves (vectors/README.md).
@@ -38,14 +37,15 @@ def checker() -> Iterator[Checker]:
         yield made
 
 
-def answers(compiled: CompiledExpression, attributes: Mapping[str, Any]) -> list[Any]:
-    """What each tier says; ERROR for an error."""
-    out: list[Any] = []
-    for evaluate in (compiled.value,):
-        try:
-            out.append(celspec.tagged(evaluate(attributes)))
-        except CelError:
-            out.append(ERROR)
+def answers(tiers: Tiers, attributes: Mapping[str, Any]) -> list[Any]:
+    """What each tier says; ERROR for an error. The fast tier may leave the answer."""
+    exact = tiers.exact(attributes)
+    out: list[Any] = [ERROR if exact.kind == "error" else celspec.tagged(exact.value)]
+    for fold in (True, False):
+        fast = tiers.fast(attributes, fold=fold)
+        if fast.kind == "value":
+            assert fast.units == exact.units
+            out.append(celspec.tagged(fast.value))
     return out
 
 
@@ -58,11 +58,11 @@ def outcome(case: celspec.Case, checker: Checker) -> str:
         expression = decode(checked.checked_expr, case.source)
         if case.is_check_only:
             return "pass"
-        compiled = compile_expression(expression, {}, EvaluationLimits())
+        tiers = Tiers(expression)
     except ExpressionError:
         return "pass" if case.is_error else "not supported"
     want = ERROR if case.is_error else celspec.tagged(case.expected)
-    for got in answers(compiled, case.attributes):
+    for got in answers(tiers, case.attributes):
         if got != want:
             return f"got {got}, want {want}"
     return "pass"

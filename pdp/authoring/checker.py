@@ -264,19 +264,14 @@ def _descriptor(stream: Any) -> int:
 
 
 def _refuse_text(source: str, code_points_max: int) -> None:
-    """What must not reach the checker.
-
-    INVARIANT: no NUL. The wrapper hands C++ a text that ends there: with one
-    before its ` && false`, the condition `true && false` would be `true`.
-    """
+    """What must not reach the checker: too much, and what is not Unicode."""
     if len(source) > code_points_max:
         message = f"longer than {code_points_max} characters"
         raise ExpressionError(message, Position("", 1, 1), "split it into rules or variables")
     for at, character in enumerate(source):
-        if (character < " " and character not in "\t\n\r") or "\ud800" <= character <= "\udfff":
-            message = f"a character that does not belong in a text: U+{ord(character):04X}"
-            hint = "in a string, write it as an escape such as `\\u0007`"
-            raise ExpressionError(message, checked_expr.position_of(source, at), hint)
+        if "\ud800" <= character <= "\udfff":
+            message = f"half a character, U+{ord(character):04X}, is not text"
+            raise ExpressionError(message, checked_expr.position_of(source, at), "write it whole")
 
 
 def _accept(encoded: object, source: str, variables: Mapping[str, str]) -> Checked:

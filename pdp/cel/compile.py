@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from pdp.cel.codegen import bail
 from pdp.cel.cost import BudgetSpentError, Meter
 from pdp.cel.exact import ExactProgram
+from pdp.cel.fast import compile_fast
 from pdp.cel.limits import EvaluationLimits
 from pdp.cel.resolve import resolve
 from pdp.cel.syntax import Expression
@@ -29,7 +31,7 @@ class CompiledExpression:
         weight: units charged at the start of each evaluation.
     """
 
-    __slots__ = ("_exact", "_units_max", "reads", "source", "weight")
+    __slots__ = ("_exact", "_fast", "_fast_units", "_units_max", "reads", "source", "weight")
 
     def __init__(
         self,
@@ -43,6 +45,9 @@ class CompiledExpression:
         self.weight = program.weight
         self._units_max = limits.cost_units_max
         self._exact = ExactProgram(program)
+        self._fast_units = limits.cost_units_max - program.weight
+        # Over budget before it starts: the exact tier says so.
+        self._fast = compile_fast(program) if self._fast_units >= 0 else _leave
 
     def verdict(self, attributes: Mapping[str, Value]) -> Verdict:
         """TRUE or FALSE for exactly a bool; DOUBT for anything else; SPENT over budget.
@@ -50,6 +55,19 @@ class CompiledExpression:
         Never raises: whatever goes wrong is DOUBT. Cancellation and interrupts
         pass.
         """
+        try:
+            value = self._fast(attributes, [self._fast_units])
+        except Exception:  # noqa: BLE001 - errors, absorbed or not, are the exact tier's
+            return self._exact_verdict(attributes)
+        # INVARIANT: exactly a bool. `1` is not true, and nothing else is false.
+        if value is True:
+            return Verdict.TRUE
+        if value is False:
+            return Verdict.FALSE
+        return Verdict.DOUBT
+
+    def _exact_verdict(self, attributes: Mapping[str, Value]) -> Verdict:
+        """The verdict by the exact tier alone, from the beginning, with a fresh budget."""
         try:
             value = self._exact.evaluate(attributes, [self._units_max])
         except BudgetSpentError:
@@ -76,6 +94,11 @@ class CompiledExpression:
         meter: Meter = [self._units_max]
         value: Value = self._exact.evaluate(attributes, meter)
         return value, self._units_max - meter[0]
+
+
+def _leave(_attributes: Mapping[str, Value], _meter: Meter) -> Value:
+    """A fast tier that leaves everything to the exact one."""
+    return bail()
 
 
 def compile_expression(

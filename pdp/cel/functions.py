@@ -165,3 +165,6 @@ BY_OVERLOAD = MappingProxyType(
 EQUAL, NOT_EQUAL = BY_OVERLOAD["equals"], BY_OVERLOAD["not_equals"]
 CONTAINED, INDEX = BY_OVERLOAD["in_list"], BY_OVERLOAD["index_list"]
 MATCHES = BY_OVERLOAD["matches"]
+# `in` where the list is short strings written in the policy. No overload of its
+# own: `pdp.cel.resolve` puts it where it belongs.
+LISTED = Function("@in", frozenset(), 2, semantics.listed, result=bool)

@@ -13,7 +13,7 @@ from typing import NoReturn
 from pdp.cel import moments
 from pdp.cel import plan as plans
 from pdp.cel.cost import COMPARED_PER_UNIT
-from pdp.cel.functions import BY_OVERLOAD, MATCHES, Function
+from pdp.cel.functions import BY_OVERLOAD, CONTAINED, LISTED, MATCHES, Function
 from pdp.cel.limits import EvaluationLimits
 from pdp.cel.macros import recognise
 from pdp.cel.plan import Plan, Program
@@ -69,6 +69,16 @@ def resolve(
         weight=part.weight,
         slots=scope.slots,
         reads=plans.paths_read(part.plan),
+    )
+
+
+def _is_short_list(plan: Plan) -> bool:
+    """Whether a plan is a list of string literals, each compared free of charge."""
+    return isinstance(plan, plans.MakeList) and all(
+        isinstance(element, plans.Constant)
+        and type(element.value) is str
+        and len(element.value) < COMPARED_PER_UNIT
+        for element in plan.elements
     )
 
 
@@ -207,6 +217,8 @@ class _Resolver:
                 return self._join(plans.Choice(test, then, otherwise), *parts)
             case Function(), _:
                 self._prepare(node, form, found)
+                if form is CONTAINED and _is_short_list(found[1]):
+                    form = LISTED
                 return self._join(plans.Apply(form, found), *parts)
             case _:
                 return self._refuse_function(node)
