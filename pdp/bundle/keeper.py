@@ -221,7 +221,7 @@ class BundleKeeper:
             snapshot = self._load(folder, store)
         except Exception as error:  # noqa: BLE001 whatever else goes wrong is a refusal too
             self._remember_failure(folder)
-            return _explain(error), error
+            return _explain(error, store.last), error
         fresh = f"fresh until {freshness.shown(snapshot.fresh_until_ns)}"
         detail = f"revision {snapshot.ref.revision}, {fresh}"
         updated = before is None or before.ref != snapshot.ref
@@ -355,7 +355,7 @@ def _read_root(settings: BundleSettings) -> bytes:
     return data
 
 
-def _explain(error: Exception) -> PollResult:
+def _explain(error: Exception, last: str) -> PollResult:
     """What an error of a load means for the last good snapshot: nothing. For the log: this."""
     text = " ".join(str(error).split())[:500]
     if isinstance(error, HostileStoreError | DownloadLengthMismatchError):
@@ -365,9 +365,9 @@ def _explain(error: Exception) -> PollResult:
     if isinstance(error, BundleError):
         return PollResult("refused", text)
     if isinstance(error, RepositoryError):
-        return PollResult("refused", f"the repository does not verify: {text}")
+        return PollResult("refused", f"the repository does not verify at `{last}`: {text}")
     if isinstance(error, OSError):
         where = f" `{error.filename}`" if error.filename else ""
         return PollResult("refused", f"the state folder fails:{where} {error.strerror or text}")
     # Metadata that was signed, and that neither TUF nor we expected.
-    return PollResult("refused", f"the repository is malformed: {type(error).__name__}: {text}")
+    return PollResult("refused", f"the repository is malformed at `{last}`: {text}")

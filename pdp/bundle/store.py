@@ -42,7 +42,6 @@ from pdp.bundle.settings import is_url
 STORE_URL = "store:"
 _CHUNK_BYTES = 65_536
 _NOT_FOUND = 404
-_FORBIDDEN = 403
 # One poll must not spend all its time on one address of a host that has several.
 _CONNECT_SECONDS_MAX = 3.0
 
@@ -75,10 +74,14 @@ class Store(FetcherInterface):
 
     Args:
         deadline: of everything that is fetched from now on.
+
+    Attributes:
+        last: the name that was asked for last, for messages.
     """
 
     def __init__(self, deadline: Deadline) -> None:
         self._deadline = deadline
+        self.last = ""
 
     @abstractmethod
     def chunks(self, name: str) -> Iterator[bytes]:
@@ -93,7 +96,8 @@ class Store(FetcherInterface):
         """
 
     def _fetch(self, url: str) -> Iterator[bytes]:
-        return self.chunks(_name_of(url))
+        self.last = _name_of(url)
+        return self.chunks(self.last)
 
     @contextmanager
     def download_file(self, url: str, max_length: int) -> Iterator[IO[bytes]]:
@@ -132,7 +136,9 @@ class DirectoryStore(Store):
         try:
             folder = self._folder.resolve(strict=True)
         except (OSError, RuntimeError) as error:
-            raise DownloadError(f"the directory `{self._folder}` cannot be read: {error}") from None
+            raise DownloadError(
+                f"the directory `{self._folder}` cannot be read: {_words(error)}"
+            ) from None
         path = folder / name
         try:
             real = path.resolve(strict=True)
@@ -143,7 +149,7 @@ class DirectoryStore(Store):
         except (FileNotFoundError, NotADirectoryError):
             raise DownloadHTTPError(f"there is no file `{path}`", _NOT_FOUND) from None
         except (OSError, RuntimeError) as error:
-            raise DownloadError(f"`{path}` cannot be read: {error}") from None
+            raise DownloadError(f"`{path}` cannot be read: {_words(error)}") from None
         return self._read(descriptor, path)
 
     def _read(self, descriptor: int, path: Path) -> Iterator[bytes]:
@@ -154,7 +160,7 @@ class DirectoryStore(Store):
                 while chunk := file.read(_CHUNK_BYTES):
                     yield chunk
             except OSError as error:
-                raise DownloadError(f"`{path}` cannot be read: {error.strerror}") from None
+                raise DownloadError(f"`{path}` cannot be read: {_words(error)}") from None
 
 
 class KeptStore(Store):
@@ -228,11 +234,6 @@ _HEADERS = {
     "Accept-Encoding": "identity",
     "Connection": "close",
 }
-
-
-def is_missing(error: DownloadError) -> bool:
-    """Whether the store said that there is no such file."""
-    return isinstance(error, DownloadHTTPError) and error.status_code in {_NOT_FOUND, _FORBIDDEN}
 
 
 def open_store(source: str, deadline: Deadline) -> Store:

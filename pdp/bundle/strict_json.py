@@ -64,11 +64,12 @@ def check_keys(value: dict[str, Any], expected: frozenset[str], where: str = "")
         StrictJsonError: a key is missing or unknown.
     """
     place = f" in {where}" if where else ""
-    for key in sorted(expected - value.keys()):
-        raise StrictJsonError(f"has no key `{key}`{place}")
+    # Unknown first: a misspelt key is also a missing one, and this names both.
     for key in sorted(value.keys() - expected):
         known = ", ".join(f"`{name}`" for name in sorted(expected))
         raise StrictJsonError(f"has an unknown key {key[:64]!a}{place} (known: {known})")
+    for key in sorted(expected - value.keys()):
+        raise StrictJsonError(f"has no key `{key}`{place}")
 
 
 def integer(value: dict[str, Any], key: str, minimum: int, maximum: int = 2**63 - 1) -> int:

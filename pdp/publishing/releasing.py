@@ -180,7 +180,8 @@ class Publisher:
             )
         if revision <= current:
             raise BundleRefusedError(
-                f"the bundle has revision {revision}, but {current} is published: build it again"
+                f"the bundle has revision {revision}, and {current} is published: build it again, "
+                "each revision is used once"
             )
 
     def _put_denials(self, edition: Edition, denials: bytes, revision: int) -> None:
