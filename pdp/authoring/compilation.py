@@ -22,7 +22,7 @@ from pdp.authoring.problems import Problems, closest, one_of, word
 from pdp.authoring.sources import check_path, read_folder
 from pdp.callers import CallerPolicy
 from pdp.cel.limits import EvaluationLimits
-from pdp.errors import PolicyError, Position
+from pdp.errors import DocumentError, PolicyError, Position
 from pdp.policy import PolicyDocument, PolicySet
 
 # Where a bundle keeps the sources; `CompiledDocument.source_path` says it so.
@@ -58,6 +58,20 @@ class Compilation:
     policies: tuple[PolicyDocument, ...]
     callers: CallerPolicy | None
     sources: Mapping[str, bytes]
+
+    @property
+    def rule_names(self) -> frozenset[str]:
+        """`policy/rule` of every rule."""
+        return frozenset(f"{p.name}/{rule.id}" for p in self.policies for rule in p.rules)
+
+    @property
+    def counts(self) -> tuple[tuple[int, str], ...]:
+        """How many of what came out, for people."""
+        return (
+            (len(self.policies), "policy"),
+            (len(self.rule_names), "rule"),
+            (int(self.callers is not None), "caller policy"),
+        )
 
     def raise_if_failed(self) -> None:
         """Raise the first problem, if there is one.
@@ -146,6 +160,7 @@ class _Compilation:
         # Where a policy name, or the caller policy, was first seen.
         self.names: dict[str, Position] = {}
         self.callers_position: Position | None = None
+        self.unknown = False  # a document that is neither was found
 
     def result(self, *, whole: bool = True) -> Compilation:
         """Compile everything, then look at the set as a whole."""
@@ -162,27 +177,25 @@ class _Compilation:
         )
 
     def _check_whole(self) -> None:
-        if not self.names:
+        if not self.names and not self.unknown:
             hint = "a document that begins with `policy: some-name`"
-            self.problems.add(Position(""), "there is no policy", hint)
-        if self.callers_position is None:
+            self.problems.note(DocumentError("there is no policy", None, hint))
+        if self.callers_position is None and not self.unknown:
             hint = "a document `kind: callers` says which workload may ask what"
-            self.problems.add(Position(""), "there is no caller policy", hint)
+            self.problems.note(DocumentError("there is no caller policy", None, hint))
 
     def _document(self, path: str) -> None:
         before = len(self.problems)
         check_path(path, self.problems)
         root = read_document(path, self.sources[path], self.problems)
-        if root is None:
-            # Still one of these, so that no second problem says that there is none.
-            self.names.setdefault("", Position(path))
-            self.callers_position = self.callers_position or Position(path)
-            return
         data = b""
-        if root.get("policy") is not None:
+        if root is not None and root.get("policy") is not None:
             data = self._policy(path, root)
-        elif self._kind(root) == "callers":
+        elif root is not None and self._kind(root) == "callers":
             data = self._callers(path, root)
+        else:
+            # It may have been meant as either: no second problem says that there is none.
+            self.unknown = True
         if not data or len(self.problems) > before:
             return
         try:
@@ -201,7 +214,8 @@ class _Compilation:
         """The kind of a document that is no policy; anything but `callers` is a problem."""
         node = root.get("kind")
         if node is None:
-            hint = "begin with `policy: some-name` or `kind: callers`"
+            near = (closest(key.text, ["policy", "kind"]) for key, _ in root.entries)
+            hint = next(filter(None, near), "begin with `policy: some-name` or `kind: callers`")
             self.problems.add(root.position, "the document does not say what it is", hint)
             return ""
         kind = node.text if isinstance(node, Scalar) else ""

@@ -8,7 +8,6 @@ points to the character in the document, whatever the YAML style.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pdp import checked_expr
@@ -197,39 +196,39 @@ def _yaml_trap(scalar: Scalar) -> str:
 
 def _in_order(
     uses: dict[str, frozenset[str]], sources: dict[str, Scalar], problems: Problems
-) -> Iterable[str]:
-    """Names, each after those it uses; the order of the document where that leaves a choice."""
-    done: dict[str, None] = {}
-    while len(done) < len(uses):
-        ready = [n for n in uses if n not in done and not (uses[n] & uses.keys()) - done.keys()]
-        if not ready:
-            _cycle(uses, [n for n in uses if n not in done], sources, problems)
-            break
-        done.update(dict.fromkeys(ready))
-    return done
+) -> list[str]:
+    """Names, each after those it uses; the order of the document where that leaves a choice.
+
+    Those that use each other in a circle are problems, and left out.
+    """
+    order: list[str] = []
+    settled: set[str] = set()
+    while len(settled) < len(uses):
+        waiting = [name for name in uses if name not in settled]
+        ready = [name for name in waiting if uses[name] & uses.keys() <= settled]
+        order += ready
+        # With none ready, every one waiting uses one that waits: there is a circle.
+        settled.update(ready or _circle(uses, waiting, sources, problems))
+    return order
 
 
-def _cycle(
+def _circle(
     uses: dict[str, frozenset[str]],
-    names: list[str],
+    waiting: list[str],
     sources: dict[str, Scalar],
     problems: Problems,
-) -> None:
-    """Name one cycle among variables none of which can come first."""
-    path = [names[0]]
-    while True:
-        following = min(uses[path[-1]] & set(names))
-        if following in path:
-            path = path[path.index(following) :]
-            break
+) -> list[str]:
+    """Note one circle among variables none of which can come first; its members."""
+    path = [waiting[0]]
+    while (following := min(uses[path[-1]] & set(waiting))) not in path:
         path.append(following)
-    first = min(range(len(path)), key=lambda i: list(sources).index(path[i]))
+    path = path[path.index(following) :]
+    first = path.index(min(path, key=list(sources).index))
     path = path[first:] + path[:first]
     shown = " → ".join(f"`{name}`" for name in [*path, path[0]])
-    message = (
-        f"variable {word(path[0])} uses itself"
-        if len(path) == 1
-        else f"variables use each other in a circle: {shown}"
-    )
-    hint = "write one of them out"
-    problems.note(ExpressionError(message, sources[path[0]].content_position, hint))
+    message = f"variables use each other in a circle: {shown}"
+    if len(path) == 1:
+        message = f"variable {word(path[0])} uses itself"
+    position = sources[path[0]].content_position
+    problems.note(ExpressionError(message, position, "write one of them out"))
+    return path

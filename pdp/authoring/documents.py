@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -208,6 +209,9 @@ class _Composer:
                 break
             key = self._node(event, depth + 1)
             value = self._node(next(self.events), depth + 1)
+            if isinstance(key, Scalar) and isinstance(value, Scalar) and value.start == value.end:
+                # An absent value is nowhere; to a reader it is missing behind its key.
+                value = replace(value, start=key.end, end=key.end)
             if (name := self._key(key, entries)) is not None:
                 entries[name.text] = (name, value)
         flow = bool(start.flow_style)

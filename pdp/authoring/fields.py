@@ -46,7 +46,7 @@ class Text:
         if text in self.reserved:
             return "is reserved"
         if self.pattern and not self.pattern.fullmatch(text):
-            return f"is not {self.what}"
+            return f"must be {self.what}"
         return ""
 
 
@@ -124,13 +124,20 @@ class Fields:
         node = self.node(key)
         return None if node is None else self.checked(node, word(key), rule)
 
+    def verbatim(self, key: str) -> str | None:
+        """Any string, byte by byte; what it may be, somebody else decides."""
+        node = self.node(key)
+        scalar = None if node is None else self.string(node, word(key))
+        return None if scalar is None else scalar.text
+
     def checked(self, node: Node, what: str, rule: Text) -> str | None:
         """The string in a node, if it is one and follows the rule."""
         if (scalar := self.string(node, what)) is None:
             return None
         if complaint := rule.complaint(scalar.text):
             shown = f"{what} {word(scalar.text)}" if scalar.text.strip() else what
-            hint = f"write {rule.what}" if rule.what not in complaint else ""
+            hint = "" if rule.what in complaint else f"write {rule.what}"
+            hint = "choose another name" if scalar.text in rule.reserved else hint
             self.problems.add(node.position, f"{shown} {complaint}", hint)
             return None
         return scalar.text.strip() if rule.lines else scalar.text

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from pdp.authoring.fields import IDENTIFIER, NAME, PROSE, Fields, Text, value_of
 from pdp.authoring.nodes import List, Map, Node, Scalar
-from pdp.authoring.problems import Problems, closest, one_of, word
+from pdp.authoring.problems import Problems, closest, word
 from pdp.authoring.times import EXAMPLE, parse_timestamp
 from pdp.authoring.yaml_hints import BLOCK
 from pdp.errors import Position
@@ -210,12 +210,10 @@ class _Reader:
         return RoleDraft(key.text, tuple(item.text for item in sources), when)
 
     def _undefined(self, item: Scalar, known: Iterable[str], what: str) -> None:
-        names = list(known)
-        hint = closest(item.text, names)
-        hint = hint or (f"it has {one_of(names)}" if names else "")
-        add = f"a role held from outside is listed in `static_roles: [{item.text}]`"
+        hint = closest(item.text, known)
+        hint = hint or f"a role held from outside is listed in `static_roles: [{item.text}]`"
         message = f"{what} {word(item.text)} is not defined in this policy"
-        self.problems.add(item.position, message, f"{hint}; {add}" if hint else add)
+        self.problems.add(item.position, message, hint)
 
     def _rules(self) -> tuple[RuleDraft, ...]:
         found = []

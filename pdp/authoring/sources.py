@@ -71,6 +71,16 @@ def read_folder(folder: Path) -> Sources:
     return Sources(policies, tests, problems.sorted())
 
 
+def read_file(path: Path) -> bytes:
+    """The bytes of one document; of a longer one, enough to be refused as too long.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        return file.read(DOCUMENT_BYTES_MAX + 1)
+
+
 def check_path(path: str, problems: Problems) -> None:
     """Note it when a bundle could not hold a document of this path."""
     if len(path) > PATH_CHARACTERS_MAX:
@@ -146,9 +156,7 @@ class _Walk:
         if not path.is_file():
             self.problems.add(Position(relative), "this is not a plain file", "remove it")
             return
-        with path.open("rb") as file:
-            # One byte more than allowed, so that a longer one is seen to be longer.
-            data = file.read(DOCUMENT_BYTES_MAX + 1)
+        data = read_file(path)
         self.bytes_left -= len(data)
         if self.bytes_left < 0:
             raise ConfigurationError(

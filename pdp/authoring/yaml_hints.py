@@ -66,6 +66,8 @@ _TABLE = (
         "put a space behind the colon, and check the indentation",
     ),
 )
+# What the parser says of `when: "a" == b`, `when: "a" || b`, `when: [a] == b`.
+_GOES_ON = re.compile("expected <block end>|expected chomping|expected alphabetic")
 _AFTER_QUOTE = re.compile(r"^[\s-]*[^\s:'\"\[{]+:\s+([\"'\[{])")
 
 
@@ -77,17 +79,16 @@ def explain(problem: str, line: str, position: Position) -> tuple[str, str]:
         line: the source line it is about.
         position: where in the line.
     """
+    opener = _AFTER_QUOTE.match(line)
+    if _GOES_ON.search(problem) and opener and position.column > opener.end(1):
+        kind = "quote" if opener[1] in "\"'" else "bracket or brace"
+        return f"the value ends at its closing {kind}, but the line goes on", BLOCK
     if "mapping values are not allowed" in problem and ": " not in line[: position.column - 1]:
         hint = "check the indentation, and that the line above has a space behind its colon"
         return "a key cannot stand here", hint
     for pattern, message, hint in _TABLE:
         if re.search(pattern, problem):
             return message, hint
-    opener = _AFTER_QUOTE.match(line)
-    if "expected <block end>" in problem and opener and position.column > opener.end(1):
-        char = opener[1]
-        kind = "quote" if char in "\"'" else "bracket or brace"
-        return f"the value ends at its closing {kind}, but the line goes on", BLOCK
     if "expected <block end>" in problem:
         return "this does not belong to what is above it", "check the indentation"
     return f"this is not valid YAML: {problem.lower()[:200]}", QUOTE

@@ -1,0 +1,118 @@
+"""Running the tests of policies: each row through the same law as a request.
+
+`pdp.boundary.admit` judges the row's question and `pdp.admission.decide`
+answers it, as in the PDP; there is no second way to decide.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from pdp import admission
+from pdp.admission import Denials
+from pdp.authoring.policy_tests import Expectation, TestRow
+from pdp.boundary import InputLimits, admit
+from pdp.callers import CallerPolicy
+from pdp.errors import InvalidRequestError
+from pdp.model import Caller, Decision, Obligation
+from pdp.policy import PolicySet
+from pdp.values import Value
+
+# Policies of one folder make one tenant; the bundle has the same name for it.
+TENANT = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One key of `expect` that is not what came."""
+
+    key: str
+    expected: str
+    actual: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one row came to.
+
+    Attributes:
+        row: the row.
+        decision: the answer; None when the request would be refused as invalid.
+        refused: why it would be, or empty.
+        differences: empty when the row passed.
+    """
+
+    row: TestRow
+    decision: Decision | None
+    refused: str
+    differences: tuple[Difference, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether the answer is what was expected."""
+        return self.decision is not None and not self.differences
+
+
+def run(policies: PolicySet, callers: CallerPolicy, rows: Iterable[TestRow]) -> tuple[Outcome, ...]:
+    """Ask every row's question and compare."""
+    return tuple(_ask(policies, callers, row) for row in rows)
+
+
+def _ask(policies: PolicySet, callers: CallerPolicy, row: TestRow) -> Outcome:
+    caller = Caller(row.caller)
+    try:
+        admitted = admit(row.request, caller, InputLimits())
+        decision, _ = admission.decide(
+            {TENANT: policies}, callers, Denials(), admitted, caller, row.now_ns
+        )
+    except InvalidRequestError as error:
+        return Outcome(row, None, str(error), ())
+    return Outcome(row, decision, "", tuple(_differences(row.expect, decision)))
+
+
+def _differences(expect: Expectation, decision: Decision) -> Iterable[Difference]:
+    if expect.effect is not decision.effect:
+        yield Difference("effect", expect.effect.name, decision.effect.name)
+    if expect.cause is not None and expect.cause is not decision.cause:
+        yield Difference("cause", expect.cause.name, decision.cause.name)
+    if expect.rules is not None and set(expect.rules) != set(decision.rules):
+        yield Difference("rules", _names(expect.rules), _names(decision.rules))
+    if expect.obligations is not None:
+        wanted, given = (
+            {duty.key: duty for duty in duties}
+            for duties in (expect.obligations, decision.obligations)
+        )
+        # INVARIANT: compared by the injective key, so that 1, 1.0 and true differ.
+        if wanted.keys() != given.keys():
+            yield Difference("obligations", _duties(wanted.values()), _duties(given.values()))
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "none"
+
+
+def _duties(duties: Iterable[Obligation]) -> str:
+    shown = []
+    for duty in sorted(duties, key=lambda item: item.key):
+        properties = f" {render(dict(duty.properties))}" if duty.properties else ""
+        shown.append(f"{duty.type}/{duty.id}{properties}")
+    return ", ".join(shown) or "none"
+
+
+def render(value: Value) -> str:
+    """A value as an author would write it in YAML's flow style."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true" if value else "false"
+        case dict():
+            return "{" + ", ".join(f"{key}: {render(item)}" for key, item in value.items()) + "}"
+        case list():
+            return "[" + ", ".join(map(render, value)) + "]"
+        case str():
+            return json.dumps(value, ensure_ascii=False)
+        case _:
+            return repr(value)

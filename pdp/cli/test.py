@@ -1,0 +1,173 @@
+"""`pdp test`: asks the questions in `*_test.yaml` and compares the answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pdp.cli import EXIT_REFUSED
+
+if TYPE_CHECKING:
+    from pdp.authoring.trial import Outcome
+    from pdp.errors import PolicyError
+
+HELP = """Test policies: every row of every `*_test.yaml` is a question and its answer.
+
+Give the folder with the policies and their tests, or one file of tests: its policies
+are those of its folder. The caller policy applies, as in the PDP.
+
+\b
+  pdp test policies/expense-reports
+  pdp test policies/expense-reports -k "their own"
+  pdp test --json policies/expense-reports | jq '.tests[] | select(.passed | not)'
+
+A test:
+
+\b
+  kind: tests
+  now: 2026-09-15T10:00:00Z
+  caller: spiffe://demo.example.org/expenses/frontend
+  tests:
+    - name: nobody approves their own
+      subject: {type: user, id: ana, properties: {roles: [manager]}}
+      action: approve
+      resource: {type: expense_report, id: r1, properties: {author: ana}}
+      expect: {effect: DENY, cause: RULE, rules: [expense-approval/nobody-approves-their-own]}
+
+What `expect` leaves out, but for the effect, is not compared.
+
+Exit code: 0 all passed, 1 a test failed or the policies have problems, 2 no test found.
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("test", help=HELP, no_args_is_help=True)(run_tests)
+
+
+def run_tests(
+    path: Annotated[Path, typer.Argument(help="Folder of policies and tests, or a file of tests.")],
+    only: Annotated[
+        str, typer.Option("-k", metavar="TEXT", help="Only tests whose name has this text.")
+    ] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print outcomes as JSON.")] = False,
+) -> None:
+    """Run the tests of policies."""
+    from pdp.authoring import trial
+    from pdp.authoring.compilation import compile_sources
+    from pdp.authoring.policy_tests import read_tests, unknown_rules
+    from pdp.authoring.sources import read_folder
+    from pdp.cel.limits import EvaluationLimits
+    from pdp.errors import ConfigurationError
+
+    folder = path.parent if path.is_file() else path
+    found = read_folder(folder)
+    sources = {name: data for name, data in found.tests.items() if path in (folder, folder / name)}
+    if not sources:
+        raise ConfigurationError(
+            f"no tests in `{path}`: write some in a file named `…_test.yaml`; see `pdp test --help`"
+        )
+    tests = read_tests(sources)
+    compilation = compile_sources(found.policies, None, found.problems)
+    problems = (*compilation.problems, *tests.problems)
+    if not compilation.problems:
+        problems += unknown_rules(tests.rows, compilation.rule_names)
+    if problems or compilation.callers is None:
+        _show_problems(problems, folder, {**found.policies, **sources}, as_json=as_json)
+        raise typer.Exit(EXIT_REFUSED)
+    rows = [row for row in tests.rows if only.lower() in row.name.lower()]
+    if not rows:
+        raise ConfigurationError(f"no test has `{only}` in its name")
+    policies = compilation.policy_set(EvaluationLimits())
+    outcomes = trial.run(policies, compilation.callers, rows)
+    unnamed = [] if only or path != folder else _unnamed(compilation.rule_names, outcomes)
+    if as_json:
+        _show_json(outcomes, folder, unnamed)
+    else:
+        _show(outcomes, folder, unnamed)
+    if not all(outcome.passed for outcome in outcomes):
+        raise typer.Exit(EXIT_REFUSED)
+
+
+def _unnamed(rules: frozenset[str], outcomes: Iterable[Outcome]) -> list[str]:
+    """Rules that are in no answer: no test would notice if they were gone."""
+    named = {
+        name
+        for outcome in outcomes
+        if outcome.decision is not None
+        for name in outcome.decision.rules
+    }
+    return sorted(rules - named)
+
+
+def _show_problems(
+    found: Sequence[PolicyError], folder: Path, sources: Mapping[str, bytes], *, as_json: bool
+) -> None:
+    from pdp.cli import problems
+    from pdp.cli.terminal import out
+
+    if as_json:
+        shown = [problems.as_json(problem, folder) for problem in found]
+        typer.echo(json.dumps({"ok": False, "problems": shown}, indent=1, ensure_ascii=False))
+        return
+    for problem in found:
+        problems.show(problem, folder, sources)
+    said = f"{problems.counted(len(found), 'problem')}: no test was run"
+    out.print(said, style="red", markup=False)
+
+
+def _show(outcomes: Sequence[Outcome], folder: Path, unnamed: Sequence[str]) -> None:
+    from rich.text import Text
+
+    from pdp.cli.problems import counted, where
+    from pdp.cli.terminal import out
+
+    failed = [outcome for outcome in outcomes if not outcome.passed]
+    for outcome in failed:
+        at = outcome.row.position
+        place = f"{where(folder, at.path)}:{at.line}:{at.column}: "
+        out.print(Text.assemble((place, "bold"), ("failed: ", "bold red"), outcome.row.name))
+        if outcome.refused:
+            said = f"      the PDP would refuse this request as invalid: {outcome.refused}"
+            out.print(Text(said))
+        for item in outcome.differences:
+            line = f"      {item.key}: expected {item.expected}, got {item.actual}"
+            out.print(Text(line))
+        # `is not None`: a denial is false, that is what its truth value is for.
+        if outcome.decision is not None and outcome.differences:
+            said = ", ".join(outcome.decision.rules) or "no rule"
+            out.print(Text(f"      {outcome.decision.cause.name} by {said}"))
+    if unnamed:
+        out.print(Text(f"in no answer: {', '.join(unnamed)}", "yellow"))
+    passed = len(outcomes) - len(failed)
+    said = f"{counted(passed, 'test')} passed, {len(failed)} failed"
+    out.print(Text(said, "red" if failed else "green"))
+
+
+def _show_json(outcomes: Sequence[Outcome], folder: Path, unnamed: Sequence[str]) -> None:
+    from pdp.cli.problems import where
+
+    tests = [
+        {
+            "name": outcome.row.name,
+            "path": where(folder, outcome.row.position.path),
+            "line": outcome.row.position.line,
+            "passed": outcome.passed,
+            "effect": outcome.decision.effect.name if outcome.decision is not None else None,
+            "cause": outcome.decision.cause.name if outcome.decision is not None else None,
+            "rules": list(outcome.decision.rules) if outcome.decision is not None else [],
+            "refused": outcome.refused,
+            "differences": [
+                {"key": item.key, "expected": item.expected, "actual": item.actual}
+                for item in outcome.differences
+            ],
+        }
+        for outcome in outcomes
+    ]
+    ok = all(outcome.passed for outcome in outcomes)
+    report = {"ok": ok, "tests": tests, "rules_in_no_answer": list(unnamed)}
+    typer.echo(json.dumps(report, indent=1, ensure_ascii=False))
