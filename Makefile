@@ -58,7 +58,7 @@ install: $(VENV)/.installed ## make the environment, and nothing else
 
 .PHONY: demo
 demo: $(VENV)/.installed ## sign a bundle, serve it, ask, then break things and watch it deny
-	@$(BIN)/python docs/demo/demo.py
+	@$(BIN)/python -m docs.demo
 
 .PHONY: lint
 lint: $(VENV)/.installed ## ruff and mypy
@@ -111,6 +111,10 @@ audit: licences sbom advisories ## all three: licences, SBOM, vulnerabilities
 proto: $(FLOOR)/.installed ## generate pdp/v1 from proto/ with the oldest supported generator
 	$(FLOOR)/bin/python -m grpc_tools.protoc -Iproto --python_out=$(OUT) --pyi_out=$(OUT) proto/pdp/v1/*.proto
 	$(FLOOR)/bin/python -m grpc_tools.protoc -Iproto --grpc_python_out=$(OUT) proto/pdp/v1/authorization.proto
+
+.PHONY: threats
+threats: $(VENV)/.installed ## generate docs/threat-model/README.md from the models beside it
+	@$(BIN)/python -m tests.threat_models
 
 # No index URLs and no hosts in a lock: where packages come from is the machine's business.
 PIP_COMPILE = $(BIN)/pip-compile --quiet --generate-hashes --no-emit-index-url \

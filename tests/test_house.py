@@ -94,7 +94,7 @@ def _tracked() -> list[Path]:
 @pytest.mark.parametrize("name", LOCKS)
 def test_every_locked_package_has_a_version_and_hashes(name: str) -> None:
     """A lock is nothing but exact versions with hashes: no index, no host, no path."""
-    assert len(_locked(name)) >= 5
+    assert len(_locked(name)) >= 4
 
 
 @pytest.mark.parametrize("extra", ["", "server", "authoring", "dev"])
@@ -114,11 +114,11 @@ def test_all_locks_agree_with_the_one_that_is_tested() -> None:
 
 
 def test_client_lock_has_no_server_or_authoring_package() -> None:
-    """The base install is six packages at most: what a service has to trust to ask a question."""
+    """The base install is five packages at most: what a service has to trust to ask a question."""
     heavy = {"cryptography", "tuf", "pydantic", "typer", "cel-expr-python", "ruamel-yaml"}
     locked = set(_locked("client"))
     assert not locked & heavy
-    assert len(locked) <= 6, locked
+    assert len(locked) <= 5, locked
 
 
 def _imports(path: Path) -> Iterator[tuple[str, int]]:
@@ -266,7 +266,7 @@ def test_wheel_is_typed_licensed_and_holds_no_tests(wheel: Path) -> None:
 
 
 def test_base_install_imports_the_client_and_nothing_heavy(wheel: Path, tmp_path: Path) -> None:
-    """The wheel with the four base dependencies, at their floors, is enough for `pdp_client`."""
+    """The wheel with the three base dependencies, at their floors, is enough for `pdp_client`."""
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path)
     program = (
