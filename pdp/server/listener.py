@@ -104,7 +104,7 @@ class Server:
         Raises:
             ConfigurationError: somebody else has it, or there is no such address.
         """
-        _check_free(self._listen)
+        check_free(self._listen)
         try:
             port = self._server.add_secure_port(str(self._listen), self._credentials)
         except RuntimeError:
@@ -182,8 +182,12 @@ def server_options(limits: Limits) -> list[tuple[str, int]]:
     ]
 
 
-def _check_free(address: Address) -> None:
-    """Say why a port cannot be taken; gRPC only says that it cannot."""
+def check_free(address: Address) -> None:
+    """Say why a port cannot be taken; gRPC only says that it cannot.
+
+    Raises:
+        ConfigurationError: somebody else has it, or there is no such address.
+    """
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     try:
         found = socket.getaddrinfo(address.host, address.port, family, socket.SOCK_STREAM)

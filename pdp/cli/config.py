@@ -1,0 +1,104 @@
+"""`pdp config check`: what is in force, or everything that is wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from pdp.config import Settings
+
+Row = tuple[str, str]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    group = typer.Typer(no_args_is_help=True, help="Look at the configuration of `pdp serve`.")
+    group.command("check")(check)
+    # With one command typer would leave its name out.
+    group.callback()(_group)
+    app.add_typer(group, name="config")
+
+
+def _group() -> None:
+    """Look at the configuration of `pdp serve`."""
+
+
+def check(
+    config: Annotated[
+        Path,
+        typer.Option(
+            "--config", "-c", envvar="PDP_CONFIG", help="The configuration file, in TOML."
+        ),
+    ] = Path("pdp.toml"),
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """Say what is in force, defaults included, or everything that is wrong.
+
+    Reads all files that `pdp serve` would read, and starts nothing. Shows paths
+    of keys, never keys. Exit code 0, or 2 if `pdp serve` would not start.
+
+    For example:
+
+        pdp config check --config pdp.toml
+    """
+    from pdp.cli.terminal import err, out
+    from pdp.config import load_settings
+    from pdp.server.checks import check_files
+
+    settings = load_settings(config)
+    warnings = check_files(settings, str(config))
+    rows = _rows(settings)
+    if as_json:
+        out.print_json(json.dumps({"settings": dict(rows), "warnings": warnings}))
+        return
+    width = max(len(name) for name, _ in rows)
+    for name, value in rows:
+        out.print(f"{name.ljust(width)}  {value}", markup=False)
+    for warning in warnings:
+        err.print(f"warning: {warning}", markup=False)
+
+
+def _rows(settings: Settings) -> list[Row]:
+    """Every setting by its name in the file, and its value in force."""
+    tls, bundle, record, limits = settings.tls, settings.bundle, settings.record, settings.limits
+    found: list[tuple[str, object]] = [
+        ("instance", settings.instance),
+        ("listen", settings.listen),
+        ("log_level", settings.log_level),
+        ("tls.trust_domain", tls.trust_domain),
+        ("tls.certificate", tls.certificate),
+        ("tls.key", tls.key),
+        ("tls.trust_bundle", tls.trust_bundle),
+        ("bundle.source", bundle.source),
+        ("bundle.root", bundle.root),
+        ("bundle.state_folder", bundle.state_folder),
+        ("bundle.revision_floor", bundle.revision_floor),
+        ("bundle.tenants", ", ".join(bundle.tenants)),
+        ("bundle.freshness_max_s", bundle.freshness_max_s),
+        ("bundle.poll_interval_s", settings.poll_interval_s),
+        ("bundle.poll_time_max_s", bundle.poll_time_max_s),
+        ("record.folder", record.folder),
+        ("record.directory_bytes_max", record.limits.directory_bytes_max),
+        ("record.segment_bytes_max", record.limits.segment_bytes_max),
+        ("record.capture", record.capture.value),
+        ("limits.depth_max", limits.input.depth_max),
+        ("limits.values_max", limits.input.values_max),
+        ("limits.text_bytes_max", limits.input.text_bytes_max),
+        ("limits.name_bytes_max", limits.input.name_bytes_max),
+        ("limits.token_bytes_max", limits.input.token_bytes_max),
+        ("limits.cost_units_max", limits.evaluation.cost_units_max),
+        ("limits.nodes_max", limits.evaluation.nodes_max),
+        ("limits.message_bytes_max", limits.message_bytes_max),
+        ("limits.deadline_default_s", limits.deadline_default_s),
+        ("limits.deadline_max_s", limits.deadline_max_s),
+        ("limits.answer_reserve_s", limits.answer_reserve_s),
+        ("limits.concurrent_streams_max", limits.concurrent_streams_max),
+        ("limits.concurrent_calls_max", limits.concurrent_calls_max),
+        ("limits.connection_age_max_s", limits.connection_age_max_s),
+        ("limits.stop_grace_s", limits.stop_grace_s),
+    ]
+    return [(name, "not set" if value is None else str(value)) for name, value in found]

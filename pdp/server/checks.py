@@ -1,0 +1,55 @@
+"""What `pdp serve` would refuse about the files that its settings name, all at once."""
+
+from __future__ import annotations
+
+import time
+
+from pdp.bundle.settings import BundleSettings
+from pdp.bundle.trust import root_problem
+from pdp.config import ConfigurationProblemsError, Settings
+from pdp.errors import ConfigurationError
+from pdp.identity.server_svid import load_server_svid
+from pdp.server.listener import check_free
+from pdp.server.process import refuse_development
+
+
+def check_files(settings: Settings, source: str) -> list[str]:
+    """Judge certificate, key, trust bundle, trusted root and port as a start would.
+
+    Returns:
+        Warnings.
+
+    Raises:
+        ConfigurationProblemsError: with everything that is wrong.
+    """
+    problems: list[str] = []
+    warnings: list[str] = []
+
+    def identity() -> None:
+        warnings.extend(load_server_svid(settings.tls, time.time_ns()).warnings)
+
+    for check in (
+        identity,
+        lambda: refuse_development(settings),
+        lambda: _check_root(settings.bundle),
+        lambda: check_free(settings.listen),
+    ):
+        try:
+            check()
+        except ConfigurationError as error:
+            problems.append(str(error))
+    if problems:
+        raise ConfigurationProblemsError(f"`{source}`", problems)
+    return warnings
+
+
+def _check_root(bundle: BundleSettings) -> None:
+    try:
+        with bundle.root.open("rb") as file:
+            data = file.read(bundle.limits.root_bytes_max + 1)
+    except OSError as error:
+        raise ConfigurationError(
+            f"`bundle.root`: `{bundle.root}` cannot be read: {error.strerror}"
+        ) from None
+    if problem := root_problem(data):
+        raise ConfigurationError(f"`bundle.root`: the trusted root `{bundle.root}` {problem}")
