@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic, Self, TypeVar
 
 from pdp_client import AsyncClient, Client, Resource, Subject
 from tests.simulators.faults import (
@@ -76,6 +76,43 @@ def quantile(values: list[float], share: float) -> float:
     return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
 
 
+class Peers:
+    """Who is asked: addresses by kind of fault, one of each for all lanes."""
+
+    def __init__(self, firing_range: FiringRange) -> None:
+        self.firing_range = firing_range
+        self._open = contextlib.ExitStack()
+        # Address, and who asks.
+        self.targets: dict[str, tuple[str, str]] = {
+            "scripted": (firing_range.target(), "client"),
+            "server_expired": (firing_range.target("expired"), "client"),
+            "server_foreign": (firing_range.target("foreign"), "client"),
+            "server_elsewhere": (firing_range.target("elsewhere"), "client"),
+            "client_expired": (firing_range.target(), "expired"),
+            "client_foreign": (firing_range.target(), "foreign"),
+        }
+
+    def __enter__(self) -> Self:
+        enter, folder = self._open.enter_context, self.firing_range.folder
+        files = (folder / "pdp.pem", folder / "pdp.key", folder / "trust.pem")
+        listeners = {
+            "refused": enter(refusing()),
+            "silent": enter(Silent()).port,
+            "garbage": enter(Garbage()).port,
+            "silent_after_tls": enter(SilentAfterTls(*files)).port,
+        }
+        for name, port in listeners.items():
+            self.targets[name] = (f"localhost:{port}", "client")
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._open.close()
+
+    def proxy(self) -> Proxy:
+        """A proxy before the scripted PDP, for one lane."""
+        return self._open.enter_context(Proxy(self.firing_range.pdp.ports["good"]))
+
+
 @dataclass
 class Job(Generic[AnyClient]):
     """One faulted call, ready to be made.
@@ -97,11 +134,11 @@ class Job(Generic[AnyClient]):
 
 
 class Lane(Generic[AnyClient]):
-    """One asker's own peers and clients.
+    """One asker's own clients, and its own proxy.
 
     Args:
         kind: `Client` or `AsyncClient`.
-        firing_range: the scripted PDP.
+        peers: who is asked.
         chance: all that is drawn here is drawn from it.
         budget_s: of every call.
         answer_bytes: size of an honest answer on a connection that works.
@@ -110,45 +147,20 @@ class Lane(Generic[AnyClient]):
     def __init__(
         self,
         kind: Callable[..., AnyClient],
-        firing_range: FiringRange,
+        peers: Peers,
         chance: random.Random,
         budget_s: float,
         answer_bytes: int,
     ) -> None:
         self._kind: Callable[..., AnyClient] = kind
-        self._range = firing_range
+        self._range = peers.firing_range
         self._chance = chance
         self._budget_s = budget_s
         self._answer_bytes = answer_bytes
-        self.clients: dict[str, AnyClient] = {}
-        self._peers = contextlib.ExitStack()
-
-    def __enter__(self) -> Lane[AnyClient]:
-        enter = self._peers.enter_context
-        files = self._range.folder
-        certificate, key, trust = files / "pdp.pem", files / "pdp.key", files / "trust.pem"
-        self._proxy = enter(Proxy(self._range.pdp.ports["good"]))
-        targets = {
-            "scripted": (self._range.target(), "client"),
-            "server_expired": (self._range.target("expired"), "client"),
-            "server_foreign": (self._range.target("foreign"), "client"),
-            "server_elsewhere": (self._range.target("elsewhere"), "client"),
-            "client_expired": (self._range.target(), "expired"),
-            "client_foreign": (self._range.target(), "foreign"),
-            "refused": (f"localhost:{enter(refusing())}", "client"),
-            "silent": (f"localhost:{enter(Silent()).port}", "client"),
-            "garbage": (f"localhost:{enter(Garbage()).port}", "client"),
-            "silent_after_tls": (
-                f"localhost:{enter(SilentAfterTls(certificate, key, trust)).port}",
-                "client",
-            ),
+        self._proxy = peers.proxy()
+        self.clients: dict[str, AnyClient] = {
+            name: self._client(*peer) for name, peer in peers.targets.items()
         }
-        for name, (target, who) in targets.items():
-            self.clients[name] = self._client(target, who)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._peers.close()
 
     def _client(self, target: str, who: str = "client") -> AnyClient:
         return self._kind(target, **self._range.files(who), budget_s=self._budget_s)
@@ -206,8 +218,8 @@ def run_threads(
     results, ended = Results(), False
 
     def lane(number: int) -> None:
-        chance = random.Random(seed * 1_000 + number)
-        with Lane(Client, firing_range, chance, budget_s, answer_bytes) as own:
+        own = Lane(Client, peers, random.Random(seed * 1_000 + number), budget_s, answer_bytes)
+        try:
             for turn, kind in enumerate(kinds[number::lanes]):
                 if turn % CONTROL_EVERY == 0:
                     control = own.control()
@@ -224,6 +236,7 @@ def run_threads(
                 _keep(results, kind, late_s, permitted=bool(decision))
                 if job.passing:
                     job.client.close()
+        finally:
             for client in own.clients.values():
                 client.close()
 
@@ -233,7 +246,7 @@ def run_threads(
             time.sleep(budget_s)
             results.sleeper_lateness_s.append(time.monotonic() - started - budget_s)
 
-    with ThreadPoolExecutor(2 * lanes) as pool:
+    with Peers(firing_range) as peers, ThreadPoolExecutor(2 * lanes) as pool:
         sleepers = [pool.submit(sleeper) for _ in range(lanes)]
         try:
             for asking in [pool.submit(lane, number) for number in range(lanes)]:
@@ -254,7 +267,8 @@ async def run_tasks(
 
     async def lane(number: int) -> None:
         chance = random.Random(seed * 1_000 + number)
-        with Lane(AsyncClient, firing_range, chance, budget_s, answer_bytes) as own:
+        own = Lane(AsyncClient, peers, chance, budget_s, answer_bytes)
+        try:
             for turn, kind in enumerate(kinds[number::lanes]):
                 if turn % CONTROL_EVERY == 0:
                     control = own.control()
@@ -271,6 +285,7 @@ async def run_tasks(
                 _keep(results, kind, late_s, permitted=bool(decision))
                 if job.passing:
                     await job.client.close()
+        finally:
             for client in own.clients.values():
                 await client.close()
 
@@ -282,7 +297,8 @@ async def run_tasks(
 
     sleepers = [asyncio.create_task(sleeper()) for _ in range(lanes)]
     try:
-        await asyncio.gather(*[lane(number) for number in range(lanes)])
+        with Peers(firing_range) as peers:
+            await asyncio.gather(*[lane(number) for number in range(lanes)])
     finally:
         for sleeping in sleepers:
             sleeping.cancel()

@@ -326,6 +326,7 @@ class Listener:
         self.accepted = 0
         self._ended = threading.Event()
         self._threads: list[threading.Thread] = []
+        self._open: set[socket.socket] = {self._socket}
 
     def __enter__(self) -> Self:
         self._start(self._accept)
@@ -333,9 +334,10 @@ class Listener:
 
     def __exit__(self, *error: object) -> None:
         self._ended.set()
-        # `close` alone does not wake a thread in `accept`.
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
+        # `close` alone does not wake a thread that waits for a socket.
+        for held in list(self._open):
+            with contextlib.suppress(OSError):
+                held.shutdown(socket.SHUT_RDWR)
         self._socket.close()
         for thread in self._threads:
             thread.join(timeout=5)
@@ -357,22 +359,38 @@ class Listener:
             self._start(self._guarded, connection)
 
     def _guarded(self, connection: socket.socket) -> None:
-        with contextlib.suppress(OSError), connection:
+        with contextlib.suppress(OSError), self.keeping(connection):
             self.handle(connection)
+
+    @contextlib.contextmanager
+    def keeping(self, connection: socket.socket) -> Iterator[socket.socket]:
+        """Close a connection at the end, and wake whoever waits for it when the test ends."""
+        self._open.add(connection)
+        try:
+            yield connection
+        finally:
+            self._open.discard(connection)
+            connection.close()
 
     def handle(self, connection: socket.socket) -> None:
         """Do what this peer does."""
         raise NotImplementedError
 
-    def hold(self, connection: socket.socket) -> None:
-        """Read and throw away until the other side, or the test, ends."""
-        connection.settimeout(0.02)
-        while not self._ended.is_set():
-            try:
+    def readable(self, *connections: socket.socket) -> list[socket.socket]:
+        """Wait until at least one can be read; none at the end of the test."""
+        poll = select.poll()
+        by_number = {connection.fileno(): connection for connection in connections}
+        for number in by_number:
+            poll.register(number, select.POLLIN)
+        ready = [by_number[number] for number, _ in poll.poll()]
+        return [] if self._ended.is_set() else ready
+
+    def hold(self, *connections: socket.socket) -> None:
+        """Read and throw away until one side, or the test, ends."""
+        while ready := self.readable(*connections):
+            for connection in ready:
                 if not connection.recv(65536):
                     return
-            except TimeoutError:
-                continue
 
 
 class Silent(Listener):
@@ -409,7 +427,7 @@ class SilentAfterTls(Listener):
 
     def handle(self, connection: socket.socket) -> None:
         """Shake hands, then read on."""
-        with self._context.wrap_socket(connection, server_side=True) as talking:
+        with self.keeping(self._context.wrap_socket(connection, server_side=True)) as talking:
             self.hold(talking)
 
 
@@ -447,14 +465,14 @@ class Proxy(Listener):
 
     def handle(self, connection: socket.socket) -> None:
         """Pass bytes on, both ways, until there is harm to do."""
-        with socket.create_connection(("127.0.0.1", self._upstream)) as upstream:
-            upstream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            # One thread for both directions: a socket that another thread is
-            # reading is not really closed by `close`, and would not be reset.
-            sinks = {upstream: (connection, "client"), connection: (upstream, "server")}
-            while not self._ended.is_set():
-                readable, _, _ = select.select(list(sinks), [], [], 0.02)
-                for source in readable:
+        upstream = socket.create_connection(("127.0.0.1", self._upstream))
+        upstream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # One thread for both directions: a socket that another thread is
+        # reading is not really closed by `close`, and would not be reset.
+        sinks = {upstream: (connection, "client"), connection: (upstream, "server")}
+        with self.keeping(upstream):
+            while ready := self.readable(*sinks):
+                for source in ready:
                     sink, towards = sinks[source]
                     data = source.recv(65536)
                     if not data:
@@ -473,24 +491,17 @@ class Proxy(Listener):
         if plan.then == "reset":
             for end in (source, sink):
                 end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                end.close()
-        elif plan.then == "close":
+            return  # and so both are closed
+        if plan.then == "close":
             sink.shutdown(socket.SHUT_WR)
-            self.hold(source)
-        elif plan.then == "stall":
-            self.hold(source)
         elif plan.then == "flip":
             sink.sendall(bytes([harmed[0] ^ 1]) + harmed[1:])
-            self.hold(source)
         elif plan.then == "drip":
-            while not self._ended.is_set():
-                for byte in harmed:
-                    if self._ended.wait(plan.drip_s):
-                        return
-                    sink.sendall(bytes([byte]))
-                harmed = source.recv(65536)
-                if not harmed:
+            for byte in harmed:
+                if self._ended.wait(plan.drip_s):
                     return
+                sink.sendall(bytes([byte]))
+        self.hold(source, sink)
 
 
 @contextlib.contextmanager

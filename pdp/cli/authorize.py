@@ -1,0 +1,308 @@
+"""`pdp authorize`: ask a PDP from the shell."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from pdp.errors import ConfigurationError
+from pdp.values import INT64_MAX, INT64_MIN, Value
+
+if TYPE_CHECKING:
+    from pdp.model import Decision
+
+HELP = """Ask a PDP: may this subject do this action on this resource?
+
+Exit code 0 is PERMIT, 1 is DENY, and whatever goes wrong on the way is DENY. 2 is a question
+that cannot be asked: a wrong option, a missing file.
+
+\b
+  pdp authorize --target localhost:8443 \\
+    --trust-bundle ca.pem --certificate me.pem --key me.key \\
+    --subject user:alice --action approve --resource expense_report:7 \\
+    -p subject.department=engineering -p resource.amount=120 -c ip='"10.0.0.1"'
+"""
+
+PARTS: Final = ("subject", "action", "resource")
+# A value that begins like one of these has to be JSON. Anything else that is
+# not JSON is a word: `department=engineering` needs no quotes in a shell.
+JSON_BEGINNINGS: Final = frozenset('{["-0123456789')
+NO_WORDS: Final = frozenset({"", "NaN", "Infinity"})
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(help=HELP, no_args_is_help=True)(authorize)
+
+
+Target = Annotated[str, typer.Option(help="Where the PDP is: `host:port`.")]
+SubjectName = Annotated[str, typer.Option("--subject", help="Who wants to act: `type:id`.")]
+ActionName = Annotated[str, typer.Option("--action", help="What is to be done.")]
+ResourceName = Annotated[str, typer.Option("--resource", help="What it is done to: `type:id`.")]
+TrustBundle = Annotated[Path, typer.Option(help="PEM file: authorities of the PDP's certificate.")]
+Certificate = Annotated[Path, typer.Option(help="PEM file: the certificate to show.")]
+Key = Annotated[Path, typer.Option(help="PEM file: its private key.")]
+Properties = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--property",
+        "-p",
+        metavar="PART.NAME=VALUE",
+        help="Property of the `subject`, the `action` or the `resource`; the value is JSON or"
+        " a plain word. Repeat it for several.",
+    ),
+]
+Context = Annotated[
+    list[str] | None,
+    typer.Option("--context", "-c", metavar="NAME=VALUE", help="Entry of the context, likewise."),
+]
+Tenant = Annotated[str, typer.Option(help="Needed where the caller has several.")]
+ServerName = Annotated[
+    str | None,
+    typer.Option(help="Name in the PDP's certificate, where it is not the host of the target."),
+]
+CanMeet = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="TYPE:ID",
+        help="An obligation that you will meet. A permit with any other is a denial.",
+    ),
+]
+TimeoutMs = Annotated[
+    int, typer.Option(min=1, max=5000, help="Time for everything, connecting included.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+def authorize(  # noqa: PLR0913, PLR0917 the options of a command
+    target: Target,
+    subject: SubjectName,
+    action: ActionName,
+    resource: ResourceName,
+    trust_bundle: TrustBundle,
+    certificate: Certificate,
+    key: Key,
+    properties: Properties = None,
+    context: Context = None,
+    tenant: Tenant = "",
+    server_name: ServerName = None,
+    can_meet: CanMeet = None,
+    timeout_ms: TimeoutMs = 1000,
+    as_json: AsJson = False,
+) -> None:
+    """Ask, print the answer, exit by it."""
+    from pdp.cli import EXIT_REFUSED
+    from pdp.model import Action, Resource, Subject
+    from pdp_client import AccessDenied, Client
+
+    found = _properties(properties or [])
+    question = (
+        Subject(*_pair(subject, "--subject"), found["subject"]),
+        Action(_filled(action, "--action"), found["action"]),
+        Resource(*_pair(resource, "--resource"), found["resource"]),
+        _entries(context or [], "--context"),
+    )
+    # The reason is printed below; the client's warning would say it twice.
+    logging.getLogger("pdp_client").setLevel(logging.ERROR)
+    with Client(
+        target,
+        trust_bundle=trust_bundle,
+        certificate=certificate,
+        key=key,
+        server_name=server_name,
+        budget_s=timeout_ms / 1000,
+        can_meet={_pair(duty, "--can-meet") for duty in can_meet or []},
+    ) as client:
+        started = time.perf_counter()
+        try:
+            decision, reason = client.enforce(*question, tenant=tenant), ""
+        except AccessDenied as denied:
+            decision, reason = denied.decision, denied.reason
+        microseconds = round((time.perf_counter() - started) * 1_000_000)
+    _show(decision, reason, microseconds, as_json=as_json)
+    if not decision:
+        raise typer.Exit(EXIT_REFUSED)
+
+
+def _filled(text: str, option: str) -> str:
+    if not text:
+        raise ConfigurationError(f"`{option}` is empty")
+    return text
+
+
+def _pair(text: str, option: str) -> tuple[str, str]:
+    """`type:id`. The id may hold colons, the type may not."""
+    kind, _, name = text.partition(":")
+    if not kind or not name:
+        raise ConfigurationError(f"`{option} {text}` is not `type:id`, such as `user:alice`")
+    return kind, name
+
+
+def _properties(assignments: list[str]) -> dict[str, dict[str, Value]]:
+    """Properties by part. A name may hold dots: what is nested is written as JSON."""
+    by_part: dict[str, list[str]] = {part: [] for part in PARTS}
+    for assignment in assignments:
+        part, dot, rest = assignment.partition(".")
+        if part not in PARTS or not dot:
+            raise ConfigurationError(
+                f"`--property {assignment}` does not begin with `subject.`, `action.` or"
+                " `resource.`"
+            )
+        by_part[part].append(rest)
+    return {part: _entries(rest, f"--property {part}.") for part, rest in by_part.items()}
+
+
+def _entries(assignments: list[str], option: str) -> dict[str, Value]:
+    entries: dict[str, Value] = {}
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        if not name or not equals:
+            raise ConfigurationError(f"`{option}{assignment}` is not `name=value`")
+        if name in entries:
+            raise ConfigurationError(f"`{option}{name}` is given twice")
+        try:
+            entries[name] = parse_value(text)
+        except ValueError as error:
+            raise ConfigurationError(f"the value of `{option}{name}` {error}") from None
+    return entries
+
+
+def parse_value(text: str) -> Value:
+    """A value from the command line: JSON, or a plain word.
+
+    Numbers without `.` and `e` are int64, as everywhere (JSON itself has only
+    one kind of number). A date begins with a digit, so it has to be quoted:
+    guessing here would make `2026` a number and `2026-11` a string.
+
+    Raises:
+        ValueError: a predicate that fits after "the value of ...".
+    """
+    try:
+        value: Value = json.loads(
+            text,
+            object_pairs_hook=_object,
+            parse_int=_int64,
+            parse_float=_double,
+            parse_constant=_constant,
+        )
+    except json.JSONDecodeError as error:
+        if text[:1] in JSON_BEGINNINGS or text in NO_WORDS or text != text.strip():
+            raise ValueError(
+                f"is not JSON: {error.msg[:1].lower()}{error.msg[1:]} at character {error.pos + 1};"
+                f" for a string, write '{json.dumps(text, ensure_ascii=False)}'"
+            ) from None
+        value = text
+    except RecursionError:
+        raise ValueError("is nested too deeply") from None
+    _check_unicode(value)
+    return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    # RFC 8259 leaves open which one counts, and so parsers differ: neither does here.
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"has the key `{name}` twice")
+        found[name] = value
+    return found
+
+
+def _int64(text: str) -> int:
+    # Length first: Python refuses, and is slow at, thousands of digits.
+    if len(text) > len(str(INT64_MIN)) or not INT64_MIN <= int(text) <= INT64_MAX:
+        raise ValueError(
+            f"`{text[:40]}` is out of the range of int64; a double has a `.` or an `e`"
+        )
+    return int(text)
+
+
+def _double(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"`{text[:40]}` is out of the range of a double")
+    return number
+
+
+def _constant(text: str) -> float:
+    # Python's parser takes `NaN` and its like; JSON has no such numbers.
+    raise json.JSONDecodeError(f"`{text}` is no number of JSON", text, 0)
+
+
+def _check_unicode(value: object) -> None:
+    """Refuse half of a surrogate pair, which JSON can escape and no encoding can carry."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise ValueError("is not valid Unicode") from None
+
+
+def _show(decision: Decision, reason: str, microseconds: int, *, as_json: bool) -> None:
+    from pdp.cli.terminal import out
+
+    if as_json:
+        found = _as_json(decision, reason, microseconds)
+        out.print(json.dumps(found, indent=2), markup=False)
+        return
+    colour = "green" if decision else "red"
+    out.print(f"[{colour}]{decision.effect.name}[/{colour}] ({decision.cause.name})")
+    rows = [
+        ("reason", reason),
+        ("rules", ", ".join(decision.rules)),
+        *(
+            ("obligation", f"{duty.type}:{duty.id} {json.dumps(_plain(duty.properties))}")
+            for duty in decision.obligations
+        ),
+        ("decision", decision.decision_id),
+        ("bundle", f"revision {decision.bundle.revision}" if decision.bundle else ""),
+        ("record", f"{decision.record.pdp_id}:{decision.record.seq}" if decision.record else ""),
+        ("time", f"{microseconds} µs"),
+    ]
+    for name, text in rows:
+        if text:
+            out.print(f"  {name:<11}{text}", markup=False)
+
+
+def _as_json(decision: Decision, reason: str, microseconds: int) -> dict[str, object]:
+    bundle, record = decision.bundle, decision.record
+    return {
+        "effect": decision.effect.name,
+        "cause": decision.cause.name,
+        "reason": reason or None,
+        "rules": list(decision.rules),
+        "obligations": [
+            {"type": duty.type, "id": duty.id, "properties": _plain(duty.properties)}
+            for duty in decision.obligations
+        ],
+        "decision_id": decision.decision_id or None,
+        "bundle": bundle and {"revision": bundle.revision, "digest": bundle.digest.hex()},
+        "record": record
+        and {"pdp_id": record.pdp_id, "seq": record.seq, "hash": record.hash.hex()},
+        "microseconds": microseconds,
+    }
+
+
+def _plain(value: object) -> object:
+    """A value as JSON can show it, in protobuf's JSON mapping: base64, RFC 3339, `1.5s`."""
+    import base64
+
+    from pdp.values import Duration, Timestamp, format_duration, format_timestamp
+
+    if isinstance(value, Mapping):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, Timestamp):
+        return format_timestamp(value.ns)
+    if isinstance(value, Duration):
+        return format_duration(value.ns)
+    return value
