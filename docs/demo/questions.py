@@ -129,8 +129,9 @@ QUESTIONS = (
     ),
 )  # fmt: skip
 
+# (type, id) of what the enforcing program does when a permit obliges it to.
 CAN_MEET = frozenset({
-    ("notify-approver", "notification"),
-    ("tell-department", "notification"),
-    ("watermark", "document"),
+    ("notification", "notify-approver"),
+    ("notification", "tell-department"),
+    ("document", "watermark"),
 })  # fmt: skip

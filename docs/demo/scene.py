@@ -160,19 +160,20 @@ folder = "{self.record}"
                 server.process.stdout.close()
 
     def client(self, server: Server, can_meet: frozenset[tuple[str, str]] = frozenset()) -> Client:
-        """A client with the caller's certificate."""
+        """A client with the caller's certificate, and patience for a busy machine."""
         return Client(
             f"localhost:{server.port}",
             trust_bundle=self.certificates / "ca.pem",
             certificate=self.certificates / "caller.pem",
             key=self.certificates / "caller.key",
+            budget_s=5.0,
             can_meet=can_meet,
         )
 
-    def publish_first(self) -> None:
-        """Keys, repository, and the first edition of the sample policies, in the default places."""
-        self.pdp("bundle", "init", "--policies", POLICIES)
-        self.pdp("bundle", "build", POLICIES)
+    def publish_first(self, policies: Path = POLICIES) -> None:
+        """Keys, repository, and the first edition of these policies, in the default places."""
+        self.pdp("bundle", "init", "--policies", policies)
+        self.pdp("bundle", "build", policies)
         self.pdp("bundle", "publish", "bundle.tar")
 
     def publish_denials(self, denials: dict[str, object]) -> None:
