@@ -43,13 +43,13 @@ class Code:
             that we made it so; the checker's word or the attributes' usual
             types do not count.
         value: the value itself, of a constant.
-        simple: evaluating it twice costs little and does the same.
+        likely: what to guard for first, if the kind is not certain.
     """
 
     tree: ast.expr
     kind: type | None = None
     value: Datum = UNKNOWN
-    simple: bool = False
+    likely: type | None = None
 
     @property
     def is_constant(self) -> bool:
@@ -171,8 +171,8 @@ class Namespace:
     def constant(self, value: Datum) -> Code:
         """A value as an expression of its exact kind."""
         if self.inline and type(value) in _PLAIN:
-            return Code(literal(value), type(value), value, simple=True)
-        return Code(load(self.object(value)), type(value), value, simple=True)
+            return Code(literal(value), type(value), value)
+        return Code(load(self.object(value)), type(value), value)
 
     def object(self, value: Any) -> str:
         """The name under which an object is reachable."""

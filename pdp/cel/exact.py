@@ -90,7 +90,7 @@ class _Builder:
         match plan:
             case plans.Constant(value):
                 return lambda _run: value
-            case plans.Attribute(name):
+            case plans.Attribute(name=name):
                 return _attribute(name)
             case plans.Local(slot):
                 return lambda run: run.slots[slot]

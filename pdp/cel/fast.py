@@ -132,8 +132,8 @@ class _Writer:
         match plan:
             case plans.Constant(value):
                 return self.namespace.constant(value)
-            case plans.Attribute(name):
-                return Code(load(frame.attribute(name)))
+            case plans.Attribute(name, likely):
+                return Code(load(frame.attribute(name)), likely=likely)
             case plans.Local(slot):
                 return Code(load(f"x{slot}"))
             case plans.Use(definition):

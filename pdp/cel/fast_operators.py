@@ -36,7 +36,9 @@ from pdp.cel.values import NUMBERS, CelError, Datum
 from pdp.values import INT64_MAX, INT64_MIN, Duration, Timestamp
 
 _EXACT_MAX = 2**53
-_MOMENTS = MappingProxyType({Timestamp: "Timestamp", Duration: "Duration"})
+_MOMENTS: MappingProxyType[type, str] = MappingProxyType(
+    {Timestamp: "Timestamp", Duration: "Duration"}
+)
 _ORDERS: MappingProxyType[str, tuple[type[ast.cmpop], type[ast.cmpop]]] = MappingProxyType(
     {
         # The operator, and the one with its sides exchanged.
@@ -169,15 +171,26 @@ def _order(to: Operators, function: Function, parts: list[Code], frame: Frame) -
             return Code(pick(test, direct, to.plain(function, sides).tree), bool)
     if left.kind is right.kind is int or left.kind is right.kind is float:
         return Code(compare(left.tree, (straight(), right.tree)), bool)
-    one_name, two_name = frame.temporary(), frame.temporary()
+    return Code(_ordered_alike(to, function, (left, right), frame), bool)
+
+
+def _ordered_alike(
+    to: Operators, function: Function, sides: tuple[Code, Code], frame: Frame
+) -> ast.expr:
+    """Two sides of unknown kinds: direct if both are of the likely kind, else a call."""
+    operator = _ORDERS[function.name][0]()
+    likely = next((kind for side in sides for kind in (side.kind, side.likely) if kind), int)
+    names = [frame.temporary(), frame.temporary()]
+    guard = _MOMENTS.get(likely, "int")
+    # Both sides are kept, left first, before either branch looks at them.
     test = compare(
-        call("type", keep(one_name, left.tree)),
-        (ast.Is(), call("type", keep(two_name, right.tree))),
-        (ast.Is(), load("int")),
+        call("type", keep(names[0], sides[0].tree)),
+        (ast.Is(), call("type", keep(names[1], sides[1].tree))),
+        (ast.Is(), load(guard)),
     )
-    direct = compare(load(one_name), (straight(), load(two_name)))
-    general = to.plain(function, [load(one_name), load(two_name)]).tree
-    return Code(pick(test, direct, general), bool)
+    one, two = (_ns(load(name)) if likely in _MOMENTS else load(name) for name in names)
+    direct = compare(one, (operator, two))
+    return pick(test, direct, to.plain(function, [load(name) for name in names]).tree)
 
 
 def _ordered_constant(

@@ -34,9 +34,14 @@ class Constant:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Attribute:
-    """A name of the global scope: `subject.id`."""
+    """A name of the global scope: `subject.id`.
+
+    `likely` is the Python type that the checker was told to expect: a hint for
+    which case to write first, never a promise.
+    """
 
     name: str
+    likely: type | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -212,7 +217,7 @@ def children(plan: Plan) -> Iterator[Plan]:
 def path_of(plan: Plan) -> tuple[str, ...] | None:
     """The attribute path a plan names, if it is nothing but one."""
     match plan:
-        case Attribute(name):
+        case Attribute(name=name):
             return (name,)
         case Field(operand, name) | Present(operand, name):
             found = path_of(operand)

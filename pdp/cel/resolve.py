@@ -29,7 +29,7 @@ from pdp.cel.syntax import (
     Select,
 )
 from pdp.cel.text import compile_pattern
-from pdp.cel.values import TYPES_BY_NAME, CelError
+from pdp.cel.values import KINDS_BY_NAME, TYPES_BY_NAME, CelError
 from pdp.errors import ExpressionError, Position
 
 _CONDITIONAL = "conditional"
@@ -184,7 +184,7 @@ class _Resolver:
             return self._variable(node, name)
         if node.type.name == "type" and name in TYPES_BY_NAME:
             return _Part(plans.Constant(TYPES_BY_NAME[name]), 1, 1, 1)
-        return _Part(plans.Attribute(name), 1, 1, 1)
+        return _Part(plans.Attribute(name, KINDS_BY_NAME.get(node.type.name)), 1, 1, 1)
 
     def _variable(self, node: Ident, name: str) -> _Part:
         """A policy variable, resolved once, in the global scope."""

@@ -11,7 +11,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from pdp.cel.cost import COMPARED_PER_UNIT, COPIED_PER_UNIT, Meter, charge
+from pdp.cel.cost import (
+    COMPARED_PER_UNIT,
+    COPIED_PER_UNIT,
+    BudgetSpentError,
+    Meter,
+    charge,
+)
 from pdp.cel.values import NUMBERS, CelError, Datum, no_overload, search_key
 from pdp.values import (
     INT64_MAX,
@@ -26,7 +32,7 @@ from pdp.values import (
 )
 
 _TEXTS = frozenset({str, bytes})
-_ORDERED = frozenset({bool, int, Uint, float, str, bytes, Timestamp, Duration})
+_MOMENTS = frozenset({Timestamp, Duration})
 _SHIFTS = frozenset({(Timestamp, Duration), (Duration, Timestamp)})
 _TIMESTAMP_NS_MIN = TIMESTAMP_SECONDS_MIN * NANOS
 _TIMESTAMP_NS_MAX = TIMESTAMP_SECONDS_MAX * NANOS + NANOS - 1
@@ -84,12 +90,16 @@ def _equal_maps(left: dict[Any, Datum], right: dict[Any, Datum], meter: Meter) -
 def _comparable(function: str, left: Datum, right: Datum, meter: Meter) -> tuple[Datum, Datum]:
     """Both operands in a form in which Python's order is CEL's."""
     kind, other = type(left), type(right)
-    if kind is other and kind in _ORDERED:
+    if kind is other:
+        if kind in _MOMENTS:
+            return left.ns, right.ns
         if kind in _TEXTS:
             # Python orders strings by code point, which is the order of UTF-8.
             charge(meter, min(len(left), len(right)) // COMPARED_PER_UNIT)
-        return left, right
-    if kind in NUMBERS and other in NUMBERS:
+            return left, right
+        if kind in NUMBERS or kind is bool:
+            return left, right
+    elif kind in NUMBERS and other in NUMBERS:
         if kind is float or other is float:
             return float(left), float(right)
         return left, right
@@ -282,7 +292,9 @@ def contained(item: Datum, container: Datum, meter: Meter) -> bool:
     """`in`: an element of a list by `==`, or a key of a map."""
     kind = type(container)
     if kind is list:
-        charge(meter, len(container))
+        meter[0] -= len(container)
+        if meter[0] < 0:
+            raise BudgetSpentError
         if type(item) is str and len(item) < COMPARED_PER_UNIT:
             # Python's `in` agrees with CEL's on strings, and short ones are
             # compared free of charge.

@@ -53,6 +53,7 @@ KIND_TYPES = MappingProxyType(
     }
 )
 NUMBERS = frozenset({int, Uint, float})
+KINDS_BY_NAME = MappingProxyType({type_.name: kind for kind, type_ in KIND_TYPES.items()})
 TYPES_BY_NAME = MappingProxyType({kind.name: kind for kind in KIND_TYPES.values()})
 
 
