@@ -193,9 +193,7 @@ def test_skipping_rules_in_error_is_too_permissive_in_126_of_924(ledger: Ledger)
     """Skip-on-error permits wrongly in 126 of the 924 sets of up to six of six kinds."""
     kinds = [AbstractRule(e, c, None, obliges=False) for e in (PERMIT, DENY) for c in (T, F, D)]
     sets = [
-        rules
-        for size in range(7)
-        for rules in itertools.combinations_with_replacement(kinds, size)
+        rules for size in range(7) for rules in itertools.combinations_with_replacement(kinds, size)
     ]
     wrong = {
         law: sum("too permissive" in " ".join(broken_laws(law, rules)) for rules in sets)

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import functools
 import itertools
+import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from unittest.mock import patch
 
-from hypothesis import strategies as st
+from pdp import policy as policy_module
 from pdp.authoring.checker import CONDITION_VARIABLES, Checker
-
 from pdp.boundary import Admitted, InputLimits, admit
 from pdp.cel.compile import CompiledExpression, compile_expression
 from pdp.cel.limits import EvaluationLimits
@@ -89,17 +90,11 @@ def compiled(source: str) -> CompiledExpression:
 
 STATIC_ROLES = ("clerk", "chief")
 TYPES, ACTIONS = ("report", "invoice"), ("read", "approve")
-_times = st.sampled_from([None, None, None, NOW_NS - 1, NOW_NS, NOW_NS + 1])
-_conditions = st.sampled_from([None, *SOURCES])
-_obligations = st.lists(
-    st.builds(
-        Obligation,
-        st.sampled_from(["watermark", "notify"]),
-        st.just("custom"),
-        st.sampled_from([{}, {"text": "a"}, {"text": "b"}]),
-    ),
-    max_size=2,
-).map(tuple)
+DUTIES = tuple(
+    Obligation(name, "custom", properties)
+    for name in ("watermark", "notify")
+    for properties in ({}, {"text": "a"}, {"text": "b"})
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,78 +124,100 @@ class PolicySpec:
 RuleSet = tuple[PolicySpec, ...]
 
 
-def _times_of(effect: Effect, starts: int | None, expires: int | None) -> tuple[int | None, ...]:
-    return (starts, expires) if effect is Effect.PERMIT else (None, None)
+# Generators take a `random.Random`, so that one number is one case, and a law can
+# look at many thousands of them in the time a structured generator makes hundreds.
 
 
-@st.composite
-def rule_specs(draw: st.DrawFn) -> RuleSpec:
-    """One rule."""
-    effect = draw(st.sampled_from(Effect))
-    starts, expires = _times_of(effect, draw(_times), draw(_times))
-    roles = draw(st.none() | st.lists(st.sampled_from([*STATIC_ROLES, "derived"]), min_size=1,
-                                      max_size=3).map(tuple))  # fmt: skip
-    actions = draw(st.just(("*",)) | st.lists(st.sampled_from(ACTIONS), min_size=1).map(tuple))
-    duties = draw(_obligations) if effect is Effect.PERMIT else ()
-    return RuleSpec(effect, actions, roles, draw(_conditions), starts, expires, duties)
+def _some(chance: random.Random, items: Sequence[str], most: int) -> tuple[str, ...]:
+    return tuple(chance.choices(items, k=chance.randint(1, most)))
 
 
-@st.composite
-def rule_sets(draw: st.DrawFn) -> RuleSet:
-    """One to three policies of one to four rules."""
-    policies = []
-    for index in range(draw(st.integers(1, 3))):
-        rules = draw(st.lists(rule_specs(), min_size=1, max_size=4))
-        policies.append(
-            PolicySpec(
-                name=f"policy-{index}",
-                resource_type=draw(st.sampled_from(TYPES)),
-                sources=draw(st.lists(st.sampled_from(STATIC_ROLES), max_size=2).map(tuple)),
-                role_when=draw(_conditions),
-                rules=tuple((f"rule-{i}", rule) for i, rule in enumerate(rules)),
-            )
-        )
-    return tuple(policies)
+def _when(chance: random.Random) -> str | None:
+    if chance.random() < 0.4:
+        return chance.choice((None, ALWAYS))
+    return chance.choice(SOURCES)
 
 
-_wrong: st.SearchStrategy[Value] = st.sampled_from([None, "text", 7, 1.5, True, [], {"a": 1}])
-_roles = st.lists(st.sampled_from([*STATIC_ROLES, "other"]), max_size=3)
-_tags = st.lists(st.sampled_from(["red", "green", "yellow"]), max_size=12)
+def _instant(chance: random.Random) -> int | None:
+    return chance.choice((None, None, None, None, NOW_NS - 1, NOW_NS, NOW_NS + 1))
 
 
-def _properties(**members: st.SearchStrategy[Value]) -> st.SearchStrategy[dict[str, Value]]:
-    """Each member present, absent or of a wrong type."""
-    return st.fixed_dictionaries(
-        {}, optional={name: good | good | good | _wrong for name, good in members.items()}
+def rule_spec(chance: random.Random) -> RuleSpec:
+    """One rule; two of three permit."""
+    effect = chance.choice((Effect.PERMIT, Effect.PERMIT, Effect.DENY))
+    permits = effect is Effect.PERMIT
+    return RuleSpec(
+        effect=effect,
+        actions=("*",) if chance.random() < 0.4 else _some(chance, ACTIONS, 2),
+        roles=None if chance.random() < 0.4 else _some(chance, (*STATIC_ROLES, "derived"), 3),
+        when=_when(chance),
+        starts_ns=_instant(chance) if permits else None,
+        expires_ns=_instant(chance) if permits else None,
+        obligations=tuple(chance.sample(DUTIES, chance.randint(0, 2))) if permits else (),
     )
 
 
-requests = st.builds(
-    Request,
-    st.builds(
-        Subject,
-        st.sampled_from(["user", "robot"]),
-        st.sampled_from(["alice", "bob"]),
-        _properties(roles=_roles, level=st.integers(0, 5)),
-    ),
-    st.builds(Action, st.sampled_from([*ACTIONS, "delete"])),
-    st.builds(
-        Resource,
-        st.sampled_from([*TYPES, "unknown"]),
-        st.just("1"),
-        _properties(
-            owner=st.sampled_from(["alice", "bob"]),
-            amount=st.integers(0, 200),
-            tags=_tags,
-            name=st.sampled_from(["aaa", "ab"]),
+def rule_set(chance: random.Random) -> RuleSet:
+    """One to three policies of one to four rules."""
+    return tuple(
+        PolicySpec(
+            name=f"policy-{index}",
+            resource_type=chance.choice(TYPES),
+            sources=() if chance.random() < 0.3 else _some(chance, STATIC_ROLES, 2),
+            role_when=_when(chance),
+            rules=tuple((f"rule-{i}", rule_spec(chance)) for i in range(chance.randint(1, 4))),
+        )
+        for index in range(chance.randint(1, 3))
+    )
+
+
+_WRONG: tuple[Value, ...] = (None, "text", 7, 1.5, True, [], {"a": 1})
+
+
+def _properties(chance: random.Random, members: dict[str, Value]) -> dict[str, Value]:
+    """Each member present (8 of 10), absent, or of a wrong type."""
+    made: dict[str, Value] = {}
+    for name, good in members.items():
+        roll = chance.random()
+        if roll < 0.9:
+            made[name] = good if roll < 0.8 else chance.choice(_WRONG)
+    return made
+
+
+def request(chance: random.Random) -> Request:
+    """One request, often about what the rule sets govern."""
+    pick = chance.choice
+    roles: list[Value] = list(chance.choices((*STATIC_ROLES, "other"), k=chance.randint(0, 3)))
+    tags: list[Value] = list(chance.choices(("red", "green", "yellow"), k=chance.randint(0, 12)))
+    return Request(
+        Subject(
+            pick(("user", "user", "robot")),
+            pick(("alice", "bob")),
+            _properties(chance, {"roles": roles, "level": chance.randint(0, 5)}),
         ),
-    ),
-    _properties(
-        mfa=st.booleans(),
-        ip=st.sampled_from(["10.0.0.1", "192.0.2.1"]),
-        at=st.sampled_from(["2020-01-01T00:00:00Z", "2030-01-01T00:00:00Z", "never"]),
-    ),
-)
+        Action(pick((*ACTIONS, *ACTIONS, "delete"))),
+        Resource(
+            pick((*TYPES, *TYPES, "unknown")),
+            "1",
+            _properties(
+                chance,
+                {
+                    "owner": pick(("alice", "bob")),
+                    "amount": chance.randint(0, 200),
+                    "tags": tags,
+                    "name": pick(("aaa", "ab")),
+                },
+            ),
+        ),
+        _properties(
+            chance,
+            {
+                "mfa": chance.random() < 0.5,
+                "ip": pick(("10.0.0.1", "192.0.2.1")),
+                "at": pick(("2020-01-01T00:00:00Z", "2030-01-01T00:00:00Z", "never")),
+            },
+        ),
+    )
 
 
 def build(rule_set: RuleSet) -> PolicySet:
@@ -235,7 +252,11 @@ def build(rule_set: RuleSet) -> PolicySet:
         )
         for policy in rule_set
     ]
-    return PolicySet(documents, LIMITS)
+    # Compiling is a pure function of the source; the pool is compiled once.
+    with patch.object(
+        policy_module, "compile_expression", lambda found, *_: compiled(found.source)
+    ):
+        return PolicySet(documents, LIMITS)
 
 
 def admitted(request: Request) -> Admitted:
