@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, seed, settings
@@ -144,12 +145,10 @@ def _shuffled(rule_set: RuleSet, shuffle: random.Random) -> RuleSet:
             if actions != ("*",):
                 actions = tuple(shuffle.sample(actions * 2, len(actions) * 2))
             duties = tuple(shuffle.sample(rule.obligations * 2, len(rule.obligations) * 2))
-            rules.append(
-                (rule_id, rs.replace(rule, roles=roles, actions=actions, obligations=duties))
-            )
+            rules.append((rule_id, replace(rule, roles=roles, actions=actions, obligations=duties)))
         shuffle.shuffle(rules)
         sources = tuple(shuffle.sample(policy.sources * 2, len(policy.sources) * 2))
-        policies.append(rs.replace(policy, rules=tuple(rules), sources=sources))
+        policies.append(replace(policy, rules=tuple(rules), sources=sources))
     shuffle.shuffle(policies)
     return tuple(policies)
 
@@ -159,8 +158,8 @@ def _shuffled_roles(request: Request, shuffle: random.Random) -> Request:
     if not isinstance(roles, list):
         return request
     twice = shuffle.sample(roles * 2, len(roles) * 2)
-    subject = rs.replace(request.subject, properties={**request.subject.properties, "roles": twice})
-    return rs.replace(request, subject=subject)
+    subject = replace(request.subject, properties={**request.subject.properties, "roles": twice})
+    return replace(request, subject=subject)
 
 
 def deleting_a_permit_or_adding_a_deny_never_permits(
@@ -183,7 +182,7 @@ def deleting_a_permit_or_adding_a_deny_never_permits(
                 yield f"permitted once {policy.name}/{rule_id} was deleted"
     for when in (None, NEVER, BROKEN):
         denial = rs.RuleSpec(Effect.DENY, ("*",), None, when, None, None, ())
-        added = rs.replace(rule_set[0], rules=(*rule_set[0].rules, ("added", denial)))
+        added = replace(rule_set[0], rules=(*rule_set[0].rules, ("added", denial)))
         if decide((added, *rule_set[1:]), request):
             yield f"permitted once a deny ({when}) was added"
 
