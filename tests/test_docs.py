@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
-from pdp.model import Cause
+from pdp.bundle.denials import parse_denials
+from pdp.config import load_settings
+from pdp.config.document import (
+    BundleSection,
+    Document,
+    LimitsSection,
+    RecordSection,
+    TlsSection,
+    variables,
+)
+from pdp.model import Caller, Cause, Subject
+from pdp.publishing.plan import default_plan
 from tests.conftest import ROOT
 from tests.test_architecture import MAY_IMPORT, RINGS
 
@@ -79,3 +92,72 @@ def test_code_refers_to_documents_that_exist() -> None:
         if source.is_file():
             for found in re.findall(r"\bdocs/[\w./-]*\w", source.read_text()):
                 assert list(ROOT.glob(f"{found}*")), f"{source.relative_to(ROOT)}: {found}"
+
+
+def _code(path: Path, language: str) -> list[str]:
+    return re.findall(rf"(?ms)^```{language}\n(.*?)^```$", path.read_text())
+
+
+def test_every_setting_is_explained_with_its_variable() -> None:
+    """The table of docs/serve.md has each setting that exists, in order, and none that does not."""
+    rows = _rows(ROOT / "docs" / "serve.md", "setting")
+    shown = {variable.strip("`"): setting.strip("`") for setting, variable, *_ in rows}
+    assert shown == variables()
+    assert list(shown) == list(variables())
+
+
+def test_every_default_that_is_shown_is_the_default() -> None:
+    """Defaults in the table of docs/serve.md are those in force when nothing is said."""
+    sections: dict[str, type[BaseModel]] = {
+        "": Document, "bundle": BundleSection, "record": RecordSection, "limits": LimitsSection,
+        "tls": TlsSection,
+    }  # fmt: skip
+    units = {"GiB": 1024**3, "MiB": 1024**2}
+    for setting, _, shown, _ in _rows(ROOT / "docs" / "serve.md", "setting"):
+        section, _, name = setting.strip("`").rpartition(".")
+        field = sections[section].model_fields[name]
+        number, _, unit = shown.partition(" ")
+        if field.is_required():
+            assert shown == "required", setting
+        elif isinstance(field.default, int | float):
+            assert float(number) * units.get(unit, 1) == field.default, setting
+        elif isinstance(field.default, tuple):
+            assert tuple(json.loads(shown.strip("`"))) == field.default, setting
+        else:
+            assert shown.strip("`") == str(field.default or "none"), setting
+
+
+def test_configuration_that_is_shown_is_complete(tmp_path: Path) -> None:
+    """The `pdp.toml` of docs/serve.md is one that `pdp serve` reads."""
+    (text,) = _code(ROOT / "docs" / "serve.md", "toml")
+    path = tmp_path / "pdp.toml"
+    path.write_text(text.replace('= "/', f'= "{tmp_path}/'))
+    for shown in re.findall(r'= "(/[^"]+)"', text):
+        here = tmp_path / shown[1:]
+        here.parent.mkdir(parents=True, exist_ok=True)
+        if here.suffix:
+            here.write_text("not looked into")
+    settings = load_settings(path)
+    assert (settings.instance, settings.listen.port) == ("pdp-1", 8443)
+    assert settings.bundle.revision_floor == 12
+
+
+def test_denials_that_are_shown_are_accepted() -> None:
+    """The list of denials of docs/bundle.md is one that a PDP takes, and denies by."""
+    (text,) = _code(ROOT / "docs" / "bundle.md", "json")
+    denials = parse_denials(text.encode())
+    assert denials.denies_subject(Subject("user", "mallory"))
+    assert denials.denies_caller(Caller("spiffe://example.org/billing"))
+
+
+def test_roles_that_are_shown_are_the_default_plan() -> None:
+    """Thresholds and lives of roles in docs/bundle.md are those that `pdp bundle init` makes."""
+    rows = _rows(ROOT / "docs" / "bundle.md", "role")
+    plan = default_plan()
+    assert tuple(row[0] for row in rows) == tuple(plan.roles)
+    for name, _, shown, _ in rows:
+        role = plan.roles[name]
+        count = f"{role.threshold} of {len(role.keys)}" if len(role.keys) > 1 else "1 key"
+        days, hours = divmod(role.expires_s // 3600, 24)
+        life = f"{days} days" if days else f"{hours} hour"
+        assert shown == f"{count}, {life}"
