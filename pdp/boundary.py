@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
-from pdp.errors import InvalidRequestError, member
+from pdp.errors import ConfigurationError, InvalidRequestError, member
 from pdp.model import Caller, Request
 from pdp.values import (
     DURATION_SECONDS_MAX,
@@ -31,10 +31,12 @@ from pdp.values import (
     Value,
 )
 
-# Levels of lists and maps, `properties` or `context` being the first. Protobuf
-# parsers stop at 100 levels of messages and a map in a map takes three, so a
-# request of 33 could not be sent, and a record of it could not be read back.
-DEPTH_MAX = 32
+# Levels of lists and maps, `properties` or `context` being the first. Protobuf's
+# parsers stop at 100 levels of messages and a map in a map takes three: 33 in
+# all (`pdp.value_codec`). A record may hold the whole subject, which adds two,
+# and a batch of records another message; so that nothing is admitted that
+# could not be recorded and read back, 30.
+DEPTH_MAX = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,18 @@ class InputLimits:
     text_bytes_max: int = 262_144  # all strings and bytes of one request together
     name_bytes_max: int = 1_024  # a type, id, action name, tenant or request id
     token_bytes_max: int = 16_384  # references: JWT size limit
+
+    def __post_init__(self) -> None:
+        """Judge.
+
+        Raises:
+            ConfigurationError: a limit that admits nothing, or more than can be recorded.
+        """
+        for field in fields(self):
+            if getattr(self, field.name) < 1:
+                raise ConfigurationError(f"`{field.name}` must be at least 1")
+        if self.depth_max > DEPTH_MAX:
+            raise ConfigurationError(f"`depth_max` is at most {DEPTH_MAX}: see `pdp.boundary`")
 
 
 @dataclass(frozen=True, slots=True)

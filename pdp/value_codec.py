@@ -15,7 +15,6 @@ from collections.abc import Mapping, MutableMapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from pdp.boundary import DEPTH_MAX
 from pdp.errors import InvalidRequestError, member
 from pdp.model import Obligation
 from pdp.v1 import authorization_pb2 as pb
@@ -32,6 +31,10 @@ from pdp.values import (
     Uint,
     Value,
 )
+
+# Levels of lists and maps, the map field of the message being the first: more
+# than this no protobuf parser would read back (100 levels of messages).
+LEVELS_MAX: Final = 33
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -112,8 +115,8 @@ def _wrong(reason: str) -> InvalidRequestError:
 
 def _check_depth(depth: int) -> None:
     # Also what ends a list that contains itself.
-    if depth >= DEPTH_MAX:
-        raise _wrong(f"is nested deeper than {DEPTH_MAX} levels")
+    if depth >= LEVELS_MAX:
+        raise _wrong(f"is nested deeper than {LEVELS_MAX} levels")
 
 
 def text_bytes(value: object) -> str:
