@@ -76,11 +76,11 @@ prove: $(VENV)/.installed $(FLOOR)/.installed ## the long proofs; keeps seeds an
 
 .PHONY: bench
 bench: $(VENV)/.installed ## microseconds per decision, in this process
-	$(BIN)/python loadtests/bench.py
+	@$(BIN)/python -m loadtests.bench
 
 .PHONY: load
 load: $(VENV)/.installed ## locust through the client against a real server on localhost
-	$(BIN)/python loadtests/load.py
+	@$(BIN)/python -m loadtests.load
 
 .PHONY: licences
 licences: $(VENV)/.installed ## refuse a dependency with a licence that is not on the list
