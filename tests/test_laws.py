@@ -7,20 +7,58 @@ normal run a law sees 5,000 requests; `make prove` shows it 100,000.
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
+import json
+import os
 import random
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields, replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given, seed, settings
 from hypothesis import strategies as st
+from tuf.api.metadata import Root, Targets
 
 from pdp import engine
-from pdp.model import Cause, Decision, Effect, Request, Verdict
-from pdp.policy import PolicySet
-from tests.conftest import Ledger
+from pdp.authoring.compilation import compile_directory
+from pdp.bundle import BundleSettings
+from pdp.cel.limits import EvaluationLimits
+from pdp.compiled import decode as decode_document
+from pdp.decision_point import DecisionPoint
+from pdp.errors import BundleError, ConfigurationError
+from pdp.model import (
+    Action,
+    Cause,
+    Decision,
+    Effect,
+    RecordRef,
+    Request,
+    Resource,
+    Subject,
+    Verdict,
+)
+from pdp.policy import PolicyDocument, PolicySet
+from pdp.snapshot import Snapshot
+from pdp.values import NANOS, Value
+from tests.conftest import ROOT, Ledger
 from tests.simulators import rule_sets as rs
+from tests.simulators.bundle_reader import Reader
+from tests.simulators.decision_points import (
+    NOW_NS,
+    PEP,
+    HandClock,
+    HeldSnapshot,
+    MemoryRecorder,
+    ask,
+    make_snapshot,
+)
 from tests.simulators.rule_sets import ALWAYS, BROKEN, NEVER, RuleSet
+from tests.test_client_core import CAN_MEET, asked, concluded, ended, honest, may_permit
 
 SEED = 20261123
 REQUESTS_PER_SET = 10
@@ -299,3 +337,285 @@ def test_law_twin_without_guard(
 ) -> None:
     """With the guard removed the law is broken, and the law notices."""
     assert caught(law, weaken(monkeypatch))
+
+
+# -- laws about bundles, freshness, records and clients -----------------------------------
+
+
+ROLES = ("manager", "director", "employee", "contractor", "auditor")
+ACTIONS = ("read", "list", "create", "update", "submit", "approve", "reject", "pay")
+
+
+def _sample_requests(count: int) -> Iterator[Request]:
+    """Requests about expense reports: the rows of the sample's own tests, then mutations."""
+    chance = random.Random(SEED)
+    names = ("ana", "ben", "cleo", "dora")
+    for _ in range(count):
+        pick = chance.choice
+        amount = pick((1, 100_000, 100_001, 500_001, 2_500_000, "much", None))
+        properties: dict[str, Value] = {
+            "status": pick(("draft", "submitted", "approved", "paid", 3)),
+            "author": pick(names),
+            "submitted_by": pick(names),
+            "department": pick(("sales", "board")),
+            "amount_cents": amount,
+            "lines": [
+                {"category": pick(("travel", "entertainment"))} for _ in range(chance.randint(0, 3))
+            ],
+        }
+        for name in chance.sample(sorted(properties), chance.randint(0, 2)):
+            del properties[name]
+        roles: list[Value] = list(
+            chance.sample(("manager", "director", "employee", "contractor", "auditor"), 2)
+        )
+        yield Request(
+            Subject(
+                "user",
+                pick(names),
+                {"roles": roles, "department": pick(("sales", "board")), "grade": pick((3, 5, 7))},
+            ),
+            Action(
+                pick(("read", "list", "create", "update", "submit", "approve", "reject", "pay"))
+            ),
+            Resource("expense_report", "r-1", properties),
+            {"mfa": pick((True, False, "yes"))},
+        )
+
+
+def decisions_digest(documents: list[bytes], requests: int) -> str:
+    """SHA-256 over the decisions of compiled documents on the same generated requests."""
+    policies = [
+        document for document in map(decode_document, documents)
+        if isinstance(document, PolicyDocument)
+    ]  # fmt: skip
+    policy_set = PolicySet(policies, EvaluationLimits())
+    digest = hashlib.sha256()
+    for request in _sample_requests(requests):
+        decision, _ = policy_set.decide(rs.admitted(request), rs.NOW_NS)
+        duties = [(duty.id, duty.type, duty.key[2].hex()) for duty in decision.obligations]
+        line = (decision.effect.name, decision.cause.name, decision.rules, duties)
+        digest.update(json.dumps(line).encode())
+    return digest.hexdigest()
+
+
+def _sample_documents() -> list[bytes]:
+    compilation = compile_directory(ROOT / "policies" / "expense-reports")
+    assert not compilation.problems
+    return [file.compiled for file in compilation.documents]
+
+
+def test_same_bundle_same_decision(tmp_path: Path) -> None:
+    """Fresh loads, other processes with other hash seeds, and threads decide the same."""
+    documents, requests = _sample_documents(), 400
+    expected = decisions_digest(documents, requests)
+    assert decisions_digest(list(reversed(documents)), requests) == expected
+    folder = tmp_path / "documents"
+    folder.mkdir()
+    for index, document in enumerate(documents):
+        (folder / f"{index}.pb").write_bytes(document)
+    program = (
+        "import sys, pathlib; from tests.test_laws import decisions_digest; "
+        "files = sorted(pathlib.Path(sys.argv[1]).iterdir()); "
+        f"print(decisions_digest([file.read_bytes() for file in files], {requests}))"
+    )
+    for hash_seed in ("0", "1", "4711"):
+        done = subprocess.run(
+            [sys.executable, "-c", program, str(folder)],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=ROOT,
+            env={**os.environ, "PYTHONHASHSEED": hash_seed},
+        )
+        assert done.stdout.strip() == expected
+    with ThreadPoolExecutor(8) as threads:
+        found = set(threads.map(lambda _: decisions_digest(documents, requests), range(8)))
+    assert found == {expected}
+
+
+def test_one_policy_set_decides_the_same_in_eight_threads() -> None:
+    """Threads that share one policy set never mix up each other's requests."""
+    policies = [
+        d for d in map(decode_document, _sample_documents()) if isinstance(d, PolicyDocument)
+    ]
+    policy_set = PolicySet(policies, EvaluationLimits())
+    requests = [rs.admitted(request) for request in _sample_requests(300)]
+    expected = [policy_set.decide(request, rs.NOW_NS)[0] for request in requests]
+    assert len({decision.effect for decision in expected}) == 2
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(8) as threads:
+
+            def run(number: int) -> bool:
+                order = list(range(len(requests)))
+                random.Random(number).shuffle(order)
+                return all(
+                    policy_set.decide(requests[i], rs.NOW_NS)[0] == expected[i] for i in order
+                )
+
+            assert all(threads.map(run, range(24)))
+    finally:
+        sys.setswitchinterval(interval)
+
+
+def _reader(folder: Path) -> Reader:
+    folder.mkdir()
+    return Reader(folder)
+
+
+def _evaluates_something(reader: Reader) -> bool:
+    """Whether a PDP on this store comes to hold a snapshot."""
+    try:
+        reader.start()
+    except (BundleError, ConfigurationError):
+        return False
+    finally:
+        keeper = reader.keeper
+    return keeper is not None and keeper.current() is not None
+
+
+def _unsigned(data: bytes) -> bytes:
+    """Metadata without its signatures."""
+    metadata = json.loads(data)
+    metadata["signatures"] = []
+    return json.dumps(metadata).encode()
+
+
+def test_never_unsigned(tmp_path: Path) -> None:
+    """No role may lose its signatures, and no setting makes up for them."""
+    honest = _reader(tmp_path / "honest")
+    honest.repository.release(1)
+    honest.serve()
+    assert _evaluates_something(honest)
+    files = honest.repository.saved()
+    refused = 0
+    for path in _metadata_in_use(files):
+        # The embedded root is the trust anchor: that of the store is read only when it is newer.
+        if path.endswith("/1.root.json"):
+            continue
+        reader = _reader(tmp_path / str(refused))
+        reader.root.write_bytes(honest.repository.trusted_root)
+        reader.serve({**files, path: _unsigned(files[path])})
+        assert not _evaluates_something(reader), path
+        refused += 1
+    # targets, policies/default, emergency, snapshot, timestamp
+    assert refused == 5
+
+
+def _metadata_in_use(files: Mapping[str, bytes]) -> list[str]:
+    """The newest version of each role's metadata."""
+    newest: dict[str, tuple[int, str]] = {}
+    for path in files:
+        if not path.startswith("metadata/"):
+            continue
+        version, _, role = path.removeprefix("metadata/").partition(".")
+        number = int(version) if version.isdigit() else 0
+        newest[role if number else path] = max(newest.get(role, (0, "")), (number, path))
+    return sorted(path for _, path in newest.values())
+
+
+def test_never_unsigned_has_no_switch() -> None:
+    """No field of the bundle's settings is a truth value, and none is about checking."""
+    for item in fields(BundleSettings):
+        assert item.type not in {"bool", bool}, item.name
+        words = set(item.name.split("_"))
+        assert not words & {"verify", "check", "insecure", "unsafe", "skip", "allow", "trust"}
+
+
+def test_never_unsigned_twin_without_guard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With signature verification taken out of the library, unsigned metadata is evaluated."""
+    reader = _reader(tmp_path / "reader")
+    reader.repository.release(1)
+    files = reader.repository.saved()
+    path = next(p for p in files if p.endswith("timestamp.json"))
+    reader.serve({**files, path: _unsigned(files[path])})
+    assert not _evaluates_something(reader)
+    for delegator in (Root, Targets):
+        monkeypatch.setattr(delegator, "verify_delegate", lambda *_: None)
+    assert _evaluates_something(reader)
+
+
+def _decide_at(clock_ns: int, snapshot: Snapshot, mode: str = "at_once") -> Decision:
+    clock = HandClock(wall=clock_ns)
+    point = DecisionPoint(HeldSnapshot(snapshot), MemoryRecorder(mode), clock=clock)
+    return asyncio.run(point.authorize(ask(), PEP, clock.seconds + 0.05))
+
+
+_offsets = st.integers(-7_200 * NANOS, 7_200 * NANOS)
+
+
+@settings(max_examples=200, deadline=None)
+@given(_offsets, _offsets, st.sampled_from(["read", "write", "destroy"]))
+def test_never_stale(until: int, mark: int, action: str) -> None:
+    """Past `fresh_until`, or with a clock behind its mark, the answer is DENY(STALE)."""
+    snapshot = make_snapshot(fresh_until_ns=NOW_NS + until, clock_mark_ns=NOW_NS + mark)
+    clock = HandClock()
+    point = DecisionPoint(HeldSnapshot(snapshot), MemoryRecorder(), clock=clock)
+    decision = asyncio.run(point.authorize(ask(action), PEP, clock.seconds + 1))
+    stale = until <= 0 or mark > 60 * NANOS
+    assert (decision.cause is Cause.STALE) == stale
+    assert not (stale and decision)
+
+
+def test_never_stale_twin_without_guard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the look at freshness an expired bundle permits."""
+    expired = make_snapshot(fresh_until_ns=NOW_NS)
+    assert _decide_at(NOW_NS, expired).cause is Cause.STALE
+    monkeypatch.setattr(Snapshot, "is_stale", lambda *_: False)
+    assert _decide_at(NOW_NS, expired)
+
+
+RECORDER_MODES = (
+    "at_once", "later", "never", "fails", "fails_later", "suppressed", "breaks", "refuses",
+    "cancels",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("mode", RECORDER_MODES)
+@pytest.mark.parametrize("action", ["read", "write"])
+def test_no_permit_without_a_record(mode: str, action: str) -> None:
+    """Whatever the recorder does, a permit names a record that is durable by then."""
+    clock, recorder = HandClock(), MemoryRecorder(mode)
+    point = DecisionPoint(HeldSnapshot(make_snapshot()), recorder, clock=clock)
+
+    async def run() -> None:
+        decision = await point.authorize(ask(action), PEP, clock.seconds + 0.05)
+        durable = decision.record is not None and decision.record.seq in recorder.durable
+        assert durable or not decision
+        if action == "read" and mode in {"at_once", "later", "suppressed"}:
+            assert decision
+        elif action == "read":
+            assert decision.cause in {Cause.AUDIT, Cause.INTERNAL}
+
+    asyncio.run(run())
+
+
+def test_no_permit_without_a_record_twin_without_guard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When failures of the recorder are taken for records, a permit leaves unrecorded."""
+    assert not _decide_at(NOW_NS, make_snapshot(), "fails")
+
+    async def pretend(*_: object) -> RecordRef:
+        return RecordRef("pdp/0/1", 1, bytes(32))
+
+    monkeypatch.setattr(DecisionPoint, "_record", pretend)
+    assert _decide_at(NOW_NS, make_snapshot(), "fails")
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.data(), st.integers(0, 20), st.floats(allow_nan=True))
+def test_client_denies(data: st.DataObject, status: int, at: float) -> None:
+    """A flipped, cut or extended answer is a permit only if nothing that matters changed."""
+    call = asked()
+    message = bytearray(honest(call).SerializeToString())
+    position = data.draw(st.integers(0, len(message) - 1))
+    match data.draw(st.sampled_from(["flip", "cut", "insert", "none"])):
+        case "flip":
+            message[position] ^= 1 << data.draw(st.integers(0, 7))
+        case "cut":
+            del message[position:]
+        case "insert":
+            message[position:position] = data.draw(st.binary(max_size=4))
+    outcome = ended(bytes(message), status, at)
+    decision = concluded(call, outcome).decision
+    assert not decision or may_permit(call, outcome, CAN_MEET)
