@@ -20,7 +20,7 @@ from pdp.audit.budget import SpoolLimits
 from pdp.audit.entry import Capture
 from pdp.audit.log import PdpId
 from pdp.boundary import InputLimits
-from pdp.bundle.settings import BundleSettings, is_url
+from pdp.bundle.settings import BundleSettings
 from pdp.cel.limits import EvaluationLimits
 from pdp.config.document import (
     ENVIRONMENT_PREFIX,
@@ -196,7 +196,8 @@ class _Builder:
 
     def _bundle(self, bundle: BundleSection) -> BundleSettings | None:
         source = bundle.source
-        if source and not is_url(source) and not source.startswith("file:"):
+        # What looks like a URL is judged as one.
+        if source and "://" not in source and not source.startswith("file:"):
             source = str(self.folder / source)
         root = self._file("bundle.root", bundle.root)
         state_folder = self._folder("bundle.state_folder", bundle.state_folder)

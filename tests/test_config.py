@@ -1,0 +1,386 @@
+"""Configuration: every problem is told at once, and nothing that is misspelt is in force."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pdp.authoring.throwaway import ThrowawayAuthority
+from pdp.boundary import DEPTH_MAX
+from pdp.config import ConfigurationProblemsError, Settings, document, load_settings
+from pdp.config.document import variables
+from pdp.errors import ConfigurationError
+from pdp.server.checks import check_files
+from pdp.server.process import refuse_development
+from tests.simulators.certificates import TRUST_DOMAIN
+from tests.simulators.configurations import (
+    Tree,
+    changed,
+    good_tree,
+    toml_text,
+    without,
+    write_files,
+)
+from tests.simulators.repository import Repository
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting of whoever runs the tests."""
+    for name in list(os.environ):
+        if name.upper().startswith("PDP_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with every file that a configuration names."""
+    write_files(tmp_path)
+    return tmp_path
+
+
+def load(folder: Path, document_: Tree) -> Settings:
+    """Write and read."""
+    path = folder / "pdp.toml"
+    path.write_text(toml_text(document_))
+    return load_settings(path)
+
+
+def problems(folder: Path, document_: Tree) -> tuple[str, ...]:
+    """What is told of a configuration that does not start."""
+    with pytest.raises(ConfigurationProblemsError) as caught:
+        load(folder, document_)
+    return caught.value.problems
+
+
+def test_a_good_file_is_read_with_defaults(folder: Path) -> None:
+    """Paths count from the folder of the file; defaults are the strict ones."""
+    found = load(folder, good_tree())
+    assert found.tls.key == folder / "server.key"
+    assert found.bundle.source == str(folder / "repository")
+    assert found.record.folder == folder / "spool"
+    assert found.limits.input.depth_max == DEPTH_MAX
+    assert found.bundle.revision_floor is None
+    assert found.bundle.freshness_max_s == 3_600
+    assert str(found.listen) == "127.0.0.1:0"
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        found.instance = "other"  # type: ignore[misc]
+
+
+SETTINGS = sorted(variables().values())
+
+
+VALUES: dict[str, tuple[str, object]] = {
+    "instance": ("pdp-2", "pdp-2"),
+    "listen": ("[::1]:9", "[::1]:9"),
+    "log_level": ("debug", "debug"),
+    "tls.trust_domain": ("other.example.org", "other.example.org"),
+    "bundle.source": ("https://store.example.org/x", "https://store.example.org/x"),
+    "bundle.tenants": ('["default", "b"]', ("default", "b")),
+    "record.capture": ("full", "full"),
+    "bundle.revision_floor": ("3", 3),
+    "bundle.freshness_max_s": ("120", 120),
+    "limits.depth_max": ("3", 3),
+    "limits.message_bytes_max": ("1000", 1000),
+    "limits.connection_age_max_s": ("5", 5.0),
+    "record.segment_bytes_max": ("131072", 131_072),
+}
+
+
+def in_force(found: Settings, setting: str) -> object:
+    """A setting as `pdp config check` shows it."""
+    from pdp.cli.config import _rows
+
+    return dict(_rows(found))[setting]
+
+
+@pytest.mark.parametrize("setting", VALUES)
+def test_the_environment_wins(setting: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each setting also comes from PDP_SECTION_KEY, and that is what is in force."""
+    text, value = VALUES[setting]
+    variable = next(name for name, path in variables().items() if path == setting)
+    assert variable == "PDP_" + setting.replace(".", "_").upper()
+    monkeypatch.setenv(variable, text)
+    shown = ", ".join(value) if isinstance(value, tuple) else str(value)
+    assert in_force(load(folder, good_tree()), setting) == shown
+
+
+def test_every_setting_can_come_from_the_environment(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An empty file and only variables: the whole configuration of a container."""
+    plain = load(folder, good_tree())
+    for variable, setting in sorted(variables().items()):
+        section, _, key = setting.rpartition(".")
+        value = good_tree().get(section, {}).get(key) if section else good_tree().get(setting)
+        if value is not None:
+            monkeypatch.setenv(variable, str(value))
+    assert load(folder, {}) == plain
+
+
+def test_config_check_shows_every_setting(folder: Path) -> None:
+    """Nothing is in force that `pdp config check` does not show."""
+    from pdp.cli.config import _rows
+
+    assert sorted(name for name, _ in _rows(load(folder, good_tree()))) == SETTINGS
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("PDP_LISTN", "PDP_LISTEN"),
+        ("PDP_TLS_KEE", "PDP_TLS_KEY"),
+        ("PDP_TLS", ""),
+        ("pdp_listen", ""),
+        ("PDP_BUNDLE__SOURCE", "PDP_BUNDLE_SOURCE"),
+        ("PDP_INSECURE", ""),
+        ("PDP_", ""),
+    ],
+)
+def test_unknown_variables_refuse_to_start(
+    name: str, hint: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A misspelt variable is a setting that somebody believes to be in force."""
+    monkeypatch.setenv(name, "x")
+    found = problems(folder, good_tree())
+    assert any(f"`{name}`" in problem and hint in problem for problem in found)
+
+
+def test_unknown_variables_twin_without_guard(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """pydantic-settings alone passes over variables that it does not know."""
+    monkeypatch.setenv("PDP_LISTN", "x")
+    assert document.Document(**good_tree()).listen == "127.0.0.1:0"
+
+
+@pytest.mark.parametrize(
+    "name", ["lissten", "tls.kee", "tls.insecure", "limits.fail_open", "bundle.skip", "debug"]
+)
+def test_unknown_keys_refuse_to_start(name: str, folder: Path) -> None:
+    """As for variables; a similar name is suggested."""
+    found = problems(folder, changed(name, "x"))
+    assert len(found) == 1
+    assert f"`{name}` is not a setting" in found[0]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["tls", "tls.certificate", "tls.key", "tls.trust_bundle", "tls.trust_domain", "bundle.root"],
+)
+def test_half_configured_tls_and_trust_refuse_to_start(name: str, folder: Path) -> None:
+    """There is no server without TLS, and none that trusts nobody or everybody."""
+    (found,) = problems(folder, without(name))
+    assert f"{name}" in found
+    assert "missing" in found
+
+
+BAD: list[tuple[str, Any, str]] = [
+    ("instance", "a b", "instance"),
+    ("instance", "", "instance"),
+    ("listen", "8443", "address:port"),
+    ("listen", "localhost:http", "address:port"),
+    ("listen", ":8443", "address:port"),
+    ("listen", "127.0.0.1:65536", "65535"),
+    ("log_level", "loud", "log_level"),
+    ("tls.trust_domain", "Example.org", "trust domain"),
+    ("tls.certificate", "nothing.pem", "there is no file"),
+    ("tls.key", ".", "cannot be read"),
+    ("tls.trust_bundle", "empty", "is empty"),
+    ("bundle.source", "", "bundle"),
+    ("bundle.source", "ftp://x/y", "scheme"),
+    ("bundle.source", "https://user:word@x/y", "user"),
+    ("bundle.tenants", [], "at least one"),
+    ("bundle.tenants", ["a", "a"], "each once"),
+    ("bundle.revision_floor", 0, "revision_floor"),
+    ("bundle.revision_floor", True, "must be a number"),
+    ("bundle.freshness_max_s", 10**9, "freshness_max_s"),
+    ("bundle.freshness_max_s", 0, "freshness_max_s"),
+    ("bundle.poll_interval_s", 0, "poll_interval_s"),
+    ("bundle.poll_interval_s", float("inf"), "poll_interval_s"),
+    ("bundle.poll_interval_s", float("nan"), "poll_interval_s"),
+    ("record.folder", "no/such", "make it"),
+    ("record.folder", "root.json", "not a folder"),
+    ("record.capture", "nothing", "capture"),
+    ("record.segment_bytes_max", 2**40, "segment_bytes_max"),
+    ("limits.depth_max", DEPTH_MAX + 1, "depth_max"),
+    ("limits.values_max", 0, "values_max"),
+    ("limits.message_bytes_max", 2**40, "message_bytes_max"),
+    ("limits.answer_reserve_s", 0.9999, "answer_reserve_s"),
+    ("limits.answer_reserve_s", -1, "answer_reserve_s"),
+    ("limits.deadline_default_s", 6, "deadline_default_s"),
+    ("limits.deadline_max_s", 10**9, "deadline_max_s"),
+    ("limits.connection_age_max_s", 10**9, "connection_age_max_s"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "says"), BAD)
+def test_bad_values_refuse_to_start(name: str, value: Any, says: str, folder: Path) -> None:
+    """Each is told with the name of the setting and what to write instead."""
+    (folder / "empty").touch()
+    document_ = changed(name, value)
+    if name == "limits.answer_reserve_s" and value == 0.9999:
+        document_["limits"]["deadline_default_s"] = 0.5
+    found = problems(folder, document_)
+    assert any(says in problem for problem in found), found
+
+
+def test_all_problems_are_told_at_once(folder: Path) -> None:
+    """Nobody has to start ten times to find ten mistakes."""
+    document_ = good_tree()
+    document_["listen"] = "x"
+    document_["tls"]["key"] = "nothing"
+    document_["bundle"]["tenants"] = []
+    document_["record"]["folder"] = "no/such"
+    assert len(problems(folder, document_)) == 4
+
+
+def test_the_file_itself_may_be_wrong(tmp_path: Path) -> None:
+    """Missing, a folder, not TOML, not text, far too large: one line each."""
+    path = tmp_path / "pdp.toml"
+    with pytest.raises(ConfigurationError, match="there is no file"):
+        load_settings(path)
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        load_settings(tmp_path)
+    for data, says in (
+        (b"a = = 1", "line 1"),
+        (b"\xff", "not TOML"),
+        (b"a = 1\na = 2\n", "not TOML"),
+        (b"#" * 2_000_000, "too large"),
+    ):
+        path.write_bytes(data)
+        with pytest.raises(ConfigurationError, match=says):
+            load_settings(path)
+
+
+def test_a_list_in_a_variable_is_json(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anything else is told, with an example."""
+    monkeypatch.setenv("PDP_BUNDLE_TENANTS", "a,b")
+    assert "JSON" in problems(folder, good_tree())[0]
+
+
+JSON_LIKE: st.SearchStrategy[Any] = st.recursive(
+    st.one_of(st.booleans(), st.integers(-(2**63), 2**63 - 1), st.floats(), st.text(max_size=20)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=8), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+
+
+@given(name=st.sampled_from(SETTINGS), value=JSON_LIKE)
+@settings(max_examples=150, deadline=None)
+def test_configuration_fuzz(
+    name: str, value: Any, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Any value for any setting is settings within their bounds, or a ConfigurationError."""
+    folder = tmp_path_factory.getbasetemp() / "fuzz"
+    if not folder.is_dir():
+        folder.mkdir()
+        for file in ("server.pem", "server.key", "trust.pem", "root.json"):
+            (folder / file).write_text("x")
+    try:
+        found = load(folder, changed(name, value))
+    except ConfigurationError as error:
+        assert str(error)  # noqa: PT017 both ends are asserted
+    else:
+        # Whatever was set, nothing is wider than what it protects.
+        assert found.bundle.freshness_max_s <= 86_400
+        assert found.limits.input.depth_max <= DEPTH_MAX
+        assert 0 < found.limits.answer_reserve_s < found.limits.deadline_max_s <= 60
+        assert found.limits.connection_age_max_s <= 3_600
+
+
+def test_no_setting_sounds_like_a_way_out() -> None:
+    """No setting moves the clock, skips a check or permits on failure, by name at least."""
+    words = ("insecure", "skip", "disable", "allow", "open", "clock", "trust_all", "permit", "now")
+    assert [name for name in SETTINGS if any(word in name for word in words)] == []
+
+
+# -- files that are named, and the commands -------------------------------------------------------
+
+
+def test_the_development_trust_domain_is_refused(folder: Path) -> None:
+    """`dev.invalid` is signed by keys that anybody may have."""
+    authority = ThrowawayAuthority("dev.invalid")
+    authority.issue("pdp", dns_names=["localhost"]).write(folder, "server")
+    (folder / "trust.pem").write_bytes(authority.bundle_pem)
+    found = load(folder, changed("tls.trust_domain", "dev.invalid"))
+    with pytest.raises(ConfigurationError, match=r"dev\.invalid"):
+        refuse_development(found)
+
+
+def test_check_files_tells_everything_at_once(folder: Path) -> None:
+    """A key that is not the certificate's, a root that is none, a port that is taken."""
+    ThrowawayAuthority(TRUST_DOMAIN).issue("other").write(folder, "other")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        document_ = changed("tls.key", "other.key")
+        document_["listen"] = f"127.0.0.1:{taken.getsockname()[1]}"
+        found = load(folder, document_)
+        with pytest.raises(ConfigurationProblemsError) as caught:
+            check_files(found, "pdp.toml")
+    words = ["is not the key of", "trusted root", "cannot listen"]
+    assert [word for word in words if any(word in told for told in caught.value.problems)] == words
+
+
+PROGRAM = """
+import sys, typer
+from pdp.cli import config, serve
+from pdp.cli.terminal import report
+app = typer.Typer(pretty_exceptions_enable=False)
+config.register(app)
+serve.register(app)
+try:
+    app()
+except Exception as error:
+    sys.exit(report(error))
+"""
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """`pdp`, with the two commands under test."""
+    return subprocess.run(
+        [sys.executable, "-c", PROGRAM, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def test_config_check_exits_2_with_the_problems_and_serve_too(folder: Path) -> None:
+    """A newcomer sees what to do; no traceback, nothing started."""
+    path = folder / "pdp.toml"
+    path.write_text(toml_text(changed("tls.kee", "x")))
+    for command in (("config", "check"), ("serve",)):
+        done = run(*command, "--config", str(path))
+        assert done.returncode == 2, done.stderr
+        assert "did you mean `tls.key`" in done.stderr
+        assert "Traceback" not in done.stderr
+        assert done.stdout == ""
+    assert not (folder / "spool").exists()
+
+
+def test_config_check_shows_what_is_in_force_and_no_secret(folder: Path) -> None:
+    """Values with defaults, as text and JSON; never what is inside a key."""
+    (folder / "root.json").write_bytes(Repository().trusted_root)
+    path = folder / "pdp.toml"
+    path.write_text(toml_text(good_tree()))
+    done = run("config", "check", "--config", str(path))
+    assert done.returncode == 0, done.stderr
+    assert "limits.depth_max" in done.stdout
+    as_json = run("config", "check", "--config", str(path), "--json")
+    shown = json.loads(as_json.stdout)["settings"]
+    assert shown["tls.key"] == str(folder / "server.key")
+    for line in (folder / "server.key").read_text().splitlines():
+        assert line not in done.stdout + as_json.stdout
