@@ -21,8 +21,8 @@ import stat
 import threading
 import time
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import quote, unquote, urlsplit
@@ -84,7 +84,7 @@ class Store(FetcherInterface):
         self.last = ""
 
     @abstractmethod
-    def chunks(self, name: str) -> Iterator[bytes]:
+    def chunks(self, name: str) -> Generator[bytes]:
         """The bytes of a file.
 
         Args:
@@ -95,7 +95,11 @@ class Store(FetcherInterface):
             DownloadError: anything else.
         """
 
-    def _fetch(self, url: str) -> Iterator[bytes]:
+    def fetch(self, url: str) -> Generator[bytes]:
+        """As the base class: `chunks` raises nothing but DownloadError."""
+        return self._fetch(url)
+
+    def _fetch(self, url: str) -> Generator[bytes]:
         self.last = _name_of(url)
         return self.chunks(self.last)
 
@@ -103,13 +107,15 @@ class Store(FetcherInterface):
     def download_file(self, url: str, max_length: int) -> Iterator[IO[bytes]]:
         """As the base class, in memory: a PDP's root file system may be read-only."""
         buffer = io.BytesIO()
-        for chunk in self.fetch(url):
-            self._deadline.left_s()
-            if buffer.tell() + len(chunk) > max_length:
-                raise DownloadLengthMismatchError(
-                    f"`{_name_of(url)}` is longer than the {max_length} bytes that are allowed"
-                )
-            buffer.write(chunk)
+        # Closed here and not by the garbage collector: a refused body's connection ends at once.
+        with closing(self.fetch(url)) as chunks:
+            for chunk in chunks:
+                self._deadline.left_s()
+                if buffer.tell() + len(chunk) > max_length:
+                    raise DownloadLengthMismatchError(
+                        f"`{_name_of(url)}` is longer than the {max_length} bytes that are allowed"
+                    )
+                buffer.write(chunk)
         buffer.seek(0)
         yield buffer
 
@@ -131,7 +137,7 @@ class DirectoryStore(Store):
         super().__init__(deadline)
         self._folder = folder
 
-    def chunks(self, name: str) -> Iterator[bytes]:
+    def chunks(self, name: str) -> Generator[bytes]:
         """As `Store.chunks`."""
         try:
             folder = self._folder.resolve(strict=True)
@@ -150,17 +156,15 @@ class DirectoryStore(Store):
             raise DownloadHTTPError(f"there is no file `{path}`", _NOT_FOUND) from None
         except (OSError, RuntimeError) as error:
             raise DownloadError(f"`{path}` cannot be read: {_words(error)}") from None
-        return self._read(descriptor, path)
-
-    def _read(self, descriptor: int, path: Path) -> Iterator[bytes]:
-        with os.fdopen(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise HostileStoreError(f"`{path}` is not a file")
-            try:
-                while chunk := file.read(_CHUNK_BYTES):
-                    yield chunk
-            except OSError as error:
-                raise DownloadError(f"`{path}` cannot be read: {_words(error)}") from None
+            while chunk := os.read(descriptor, _CHUNK_BYTES):
+                yield chunk
+        except OSError as error:
+            raise DownloadError(f"`{path}` cannot be read: {_words(error)}") from None
+        finally:
+            os.close(descriptor)
 
 
 class KeptStore(Store):
@@ -173,11 +177,11 @@ class KeptStore(Store):
         super().__init__(deadline)
         self._files = files
 
-    def chunks(self, name: str) -> Iterator[bytes]:
+    def chunks(self, name: str) -> Generator[bytes]:
         """As `Store.chunks`."""
         if name not in self._files:
             raise DownloadHTTPError(f"`{name}` was not kept", _NOT_FOUND)
-        return iter([self._files[name]])
+        yield self._files[name]
 
 
 class HttpStore(Store):
@@ -192,15 +196,15 @@ class HttpStore(Store):
         self._path = parts.path.rstrip("/")
         self._shown = f"{parts.scheme}://{parts.netloc}"
 
-    def chunks(self, name: str) -> Iterator[bytes]:
+    def chunks(self, name: str) -> Generator[bytes]:
         """As `Store.chunks`."""
         connection = _Connection(self._host, self._port, self._deadline, self._tls)
         path = f"{self._path}/{quote(name)}"
         try:
             connection.request("GET", path, headers=_HEADERS)
-            response = connection.getresponse()
-            self._check(response, path)
-            yield from self._body(response)
+            with connection.getresponse() as response:
+                self._check(response, path)
+                yield from self._body(response)
         except TimeoutError:
             raise SlowRetrievalError(f"`{self._shown}{path}` did not answer in time") from None
         except (OSError, http.client.HTTPException, ValueError) as error:
@@ -219,7 +223,7 @@ class HttpStore(Store):
             raise DownloadError(f"`{self._shown}{path}` came compressed, which was not asked for")
 
     @staticmethod
-    def _body(response: http.client.HTTPResponse) -> Iterator[bytes]:
+    def _body(response: http.client.HTTPResponse) -> Generator[bytes]:
         expected, received = response.length, 0
         while chunk := response.read1(_CHUNK_BYTES):
             received += len(chunk)

@@ -283,8 +283,8 @@ def endless(handler: BaseHTTPRequestHandler, data: bytes | None) -> None:
         handler.wfile.write(b" " * 65_536)
 
 
-def dripping(pause_s: float) -> Answer:
-    """One byte at a time: no gap is long, and it takes for ever."""
+def dripping(pause_s: float, step: int = 1) -> Answer:
+    """A few bytes at a time: no gap is long, and it takes for ever."""
 
     def answer(handler: BaseHTTPRequestHandler, data: bytes | None) -> None:
         if data is None:
@@ -293,8 +293,8 @@ def dripping(pause_s: float) -> Answer:
         handler.send_response(200)
         handler.send_header("Content-Length", str(len(data)))
         handler.end_headers()
-        for i in range(len(data)):
-            handler.wfile.write(data[i : i + 1])
+        for i in range(0, len(data), step):
+            handler.wfile.write(data[i : i + step])
             handler.wfile.flush()
             time.sleep(pause_s)
 
