@@ -186,12 +186,21 @@ def _offset(text: str, position: Position) -> int:
 
 def _yaml_trap(scalar: Scalar) -> str:
     """What to do when the text is wrong because YAML ended it early."""
+    if scalar.style != "plain" or not _is_cut(scalar.text):
+        return ""
     rest = scalar.source.text[scalar.end :].partition("\n")[0]
-    if scalar.style == "plain" and _COMMENT.match(rest):
+    if _COMMENT.match(rest):
         return f"` #` begins a comment in YAML, so the text ends before it; {BLOCK}"
-    if scalar.style == "plain" and rest[:1] in {",", "]", "}"}:
+    if rest[:1] in {",", "]", "}"}:
         return f"in braces and brackets, `{rest[:1]}` ends an unquoted text; {BLOCK}"
     return ""
+
+
+def _is_cut(text: str) -> bool:
+    """Whether quotes or brackets are left open. For a hint only: quotes may hold brackets."""
+    return any(text.count(quote) % 2 for quote in "'\"") or any(
+        text.count(opener) > text.count(closer) for opener, closer in ("()", "[]", "{}")
+    )
 
 
 def _in_order(

@@ -193,7 +193,7 @@ class _Reader:
     def _role(self, key: Scalar, node: Node) -> RoleDraft:
         what = f"role {word(key.text)}"
         fields = Fields(node, what, self.problems, required={}, optional=("from", "when"))
-        if fields.is_map and fields.node("from") is None and fields.node("when") is None:
+        if isinstance(node, Map) and not node.entries:
             hint = "give it `from`, a list of static roles, or `when`, a condition, or both"
             self.problems.add(key.position, f"{what} would be held by anyone", hint)
         sources = fields.texts("from", ROLE, _ANYONE) or ()

@@ -68,6 +68,7 @@ _TABLE = (
 )
 # What the parser says of `when: "a" == b`, `when: "a" || b`, `when: [a] == b`.
 _GOES_ON = re.compile("expected <block end>|expected chomping|expected alphabetic")
+_CLOSING = {'"': '"', "'": "'", "[": "]", "{": "}"}
 _AFTER_QUOTE = re.compile(r"^[\s-]*[^\s:'\"\[{]+:\s+([\"'\[{])")
 
 
@@ -80,7 +81,8 @@ def explain(problem: str, line: str, position: Position) -> tuple[str, str]:
         position: where in the line.
     """
     opener = _AFTER_QUOTE.match(line)
-    if _GOES_ON.search(problem) and opener and position.column > opener.end(1):
+    closed = opener and _CLOSING[opener[1]] in line[opener.end(1) : position.column - 1]
+    if _GOES_ON.search(problem) and opener and closed:
         kind = "quote" if opener[1] in "\"'" else "bracket or brace"
         return f"the value ends at its closing {kind}, but the line goes on", BLOCK
     if "mapping values are not allowed" in problem and ": " not in line[: position.column - 1]:
