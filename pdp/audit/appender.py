@@ -12,6 +12,7 @@ Nothing is ever rewritten, truncated or, once it may hold a decision, removed.
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ from pdp.v1 import audit_pb2
 from pdp.values import NANOS
 
 _DETAIL_MAX = 512
+# Segments that failed and could not be removed, until no more are made: the next states them all.
+_FAILED_MAX = 100
 
 _log = logging.getLogger(__name__)
 
@@ -98,6 +101,7 @@ class Appender:
         # Names are never used twice, not even that of a segment that was removed.
         self._number = 0
         self._failed: list[_Failed] = []
+        self._removal_pending = False
         self._wait_s = limits.reopen_first_s
         self.reopen_at_ns = 0
 
@@ -175,6 +179,9 @@ class Appender:
         name = SegmentName(self.segment.boot, self._number)
         seq, last = self._seq, self._hash
         parts = [encode_header(name)]
+        if statements:
+            # Readers take all of them or none: see `pdp.audit.statements`.
+            statements[0].opening = len(statements)
         for statement in statements:
             seq += 1
             body = statement.SerializeToString()
@@ -201,18 +208,41 @@ class Appender:
         return len(data)
 
     def _discard(self, name: SegmentName, length: int) -> None:
-        """Remove a segment that never counted.
+        """Remove a segment that never counted; if it stays, that is stated like a failed write.
 
         It holds this appender's own statements at most, never a decision, and
-        what it states will be stated again. If it stays, that is stated too.
-        Its removal is durable with the name of the next segment.
+        what it states will be stated again.
         """
+        self._removal_pending = True
         try:
             self._disk.remove(self._directory / str(name))
         except FileNotFoundError:
             return
         except OSError:
-            self._failed.append(_Failed(name, 0, length, "opening it failed"))
+            # A disk that became read-only refuses to remove even what was never made.
+            if self._may_be_there(name):
+                self._failed.append(_Failed(name, 0, length, "opening it failed"))
+
+    def _may_be_there(self, name: SegmentName) -> bool:
+        try:
+            return str(name) in self._disk.names(self._directory)
+        except OSError:
+            return True
+
+    def _settle_removals(self) -> None:
+        """Before anything takes a discarded segment's place in the chain.
+
+        INVARIANT: what was removed stays removed; else a power loss could
+        bring it back beside what took its place.
+
+        Raises:
+            OSError: it may come back, or the disk leaves too much behind.
+        """
+        if len(self._failed) > _FAILED_MAX:
+            raise OSError(errno.EIO, f"{len(self._failed)} segments failed and cannot be removed")
+        if self._removal_pending:
+            self._disk.sync_directory(self._directory)
+            self._removal_pending = False
 
     def _poison(self, length: int, error: OSError) -> None:
         """Never touch this segment again; go on in a new one from the last durable record."""
@@ -227,6 +257,7 @@ class Appender:
         self._reopen()
 
     def _reopen(self) -> None:
+        """Try for a new segment; after a failure, less and less often."""
         event = audit_pb2.SpoolEvent
         statements = [
             event(
@@ -240,6 +271,7 @@ class Appender:
             for failed in self._failed
         ]
         try:
+            self._settle_removals()
             self._open(statements)
         except OSError as error:
             self.failures += 1

@@ -42,9 +42,9 @@ class ProblemKind(enum.StrEnum):
     CUT = "cut"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Place:
-    """Where a record stands."""
+    """Where a record stands. Treated as immutable."""
 
     segment: str
     offset: int
@@ -139,8 +139,6 @@ class Chain:
         self.records = 0
         # Hash of the record elsewhere that the first one here goes on from.
         self.origin: bytes | None = None
-        # A boot may begin from these although their records are gone (KIND_UNSYNCED).
-        self.unsynced: set[bytes] = set()
         self._origins = frozenset(origins)
         self._gaps: list[_Unread] = []
         self._missing: list[_Missing] = []
@@ -219,7 +217,8 @@ class Chain:
             before, before_place = self._suspect
             self._report(ProblemKind.CHANGED, before_place, _NOT_AS_LINKED, before)
             self._suspect = None
-        self._blame_gaps(record, first=0, last=0)
+        if self._gaps:
+            self._blame_gaps(record, first=0, last=0)
         self._excused = False
         if record.ref.seq != expected:
             message = f"it is numbered {record.ref.seq} where {expected} belongs"
@@ -284,7 +283,7 @@ class Chain:
             self._blame_gaps(last, first=0 if linked else first, last=0 if linked else first)
         elif record.ref.seq != 1:
             self._lose(place, 1, record.ref.seq - 1, record)
-        elif not linked and not self._excused and record.prev_hash not in self.unsynced:
+        elif not linked and not self._excused:
             message = (
                 f"`{record.ref.pdp_id}` goes on from another record: either this one was changed "
                 "or those behind it were removed"

@@ -97,6 +97,14 @@ class Disk(Protocol):
     def sync_file(self, path: Path) -> None:
         """Make an existing file's content durable."""
 
+    def settle_file(self, path: Path) -> None:
+        """Sync a file that a dead process wrote, and read it from the disk from here on.
+
+        After an fsync that failed, in whatever process, the cache may show
+        content that is not on the disk; so the cache is dropped, also when
+        this raises.
+        """
+
     def sync_directory(self, path: Path) -> None:
         """Make the names in a directory durable."""
 
@@ -219,6 +227,20 @@ class RealDisk:
     def sync_file(self, path: Path) -> None:
         """Fsync through a descriptor of its own."""
         _open_and_sync(path, os.O_RDONLY | os.O_NOFOLLOW)
+
+    def settle_file(self, path: Path) -> None:
+        """Fsync, then tell the kernel that the cached pages are not needed.
+
+        Linux drops clean pages then unless someone has them mapped or locked;
+        it does not promise to.
+        """
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            _sync(descriptor)
+        finally:
+            if hasattr(os, "posix_fadvise"):
+                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+            os.close(descriptor)
 
     def sync_directory(self, path: Path) -> None:
         """Fsync of the directory."""

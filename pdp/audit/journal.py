@@ -21,7 +21,6 @@ from pdp.audit.appender import Appender, Body
 from pdp.audit.budget import Budget, DenialCounts, SpoolLimits, Use
 from pdp.audit.disk import Disk, Lock
 from pdp.audit.log import ENTRY_BYTES_MAX, TAG_DECISION, TAG_SUPPRESSED, PdpId, head_text
-from pdp.audit.segment import SegmentName
 from pdp.audit.survey import LOCK_NAME, Survey, segment_names, survey
 from pdp.errors import ConfigurationError, SpoolError, SpoolSuppressedError
 from pdp.model import RecordRef
@@ -31,6 +30,8 @@ from pdp.values import NANOS
 
 # Findings that a boot states one by one; `pdp audit verify` names them all.
 _DAMAGE_STATED_MAX = 16
+# One is usual, two are possible; more were put there, and stay damage.
+_TAILS_STATED_MAX = 100
 _DETAIL_MAX = 512
 # How often a full spool looks whether archiving made room.
 _LOOK_FOR_ROOM_NS = NANOS
@@ -130,6 +131,7 @@ class Journal:
         try:
             lock = _lock(directory, disk)
             try:
+                _settle(directory, disk)
                 found = survey([directory], disk)
                 boot = 1 + max((segment.name.boot for segment in found.segments), default=0)
                 pdp_id = PdpId(instance, worker, boot)
@@ -145,7 +147,7 @@ class Journal:
                 budget = Budget(limits)
                 for segment in found.segments:
                     segment.charge(budget)
-                size = appender.begin(_boot_statements(found, disk))
+                size = appender.begin(_boot_statements(found))
                 budget.charge(appender.segment, Use.STATEMENT, size)
             except BaseException:
                 lock.release()
@@ -299,27 +301,23 @@ def _lock(directory: Path, disk: Disk) -> Lock:
     return lock
 
 
-def _boot_statements(found: Survey, disk: Disk) -> list[audit_pb2.SpoolEvent]:
-    """What the new boot states about what it found; makes that durable first."""
+def _boot_statements(found: Survey) -> list[audit_pb2.SpoolEvent]:
+    """What the new boot states about what it found."""
     event = audit_pb2.SpoolEvent
     last_head = head_text(found.last.ref) if found.last else ""
     version = f"portcullis {pdp.__version__}"
     statements = [event(kind=event.KIND_BOOT, last_head=last_head, detail=version)]
-    if found.tail:
-        _log.warning("segment `%s` ends in a torn record", found.tail.segment)
+    for tail in found.tails[:_TAILS_STATED_MAX]:
+        _log.warning("segment `%s` ends in a torn record", tail.segment)
         statements.append(
             event(
                 kind=event.KIND_TORN_TAIL,
-                segment=str(found.tail.segment),
-                offset=found.tail.offset,
-                bytes=found.tail.length,
+                segment=str(tail.segment),
+                offset=tail.offset,
+                bytes=tail.length,
                 last_head=last_head,
             )
         )
-    statements += [
-        event(kind=event.KIND_UNSYNCED, segment=str(name), last_head=last_head)
-        for name in _sync_found(found, disk)
-    ]
     problems = found.problems
     for problem in problems.found[:_DAMAGE_STATED_MAX]:
         # Kept as it is, and no reason to stop: records to come are as good as ever.
@@ -338,19 +336,19 @@ def _boot_statements(found: Survey, disk: Disk) -> list[audit_pb2.SpoolEvent]:
     return statements
 
 
-def _sync_found(found: Survey, disk: Disk) -> list[SegmentName]:
-    """Make durable what this boot goes on from; name the segments where that failed.
+def _settle(directory: Path, disk: Disk) -> None:
+    """Make durable what the last boot left, so that what is read next is what will stay.
 
     A process that was killed leaves records that were written but not yet
-    synced. They are in the chain from here on, so they must not vanish.
+    synced. The new boot goes on from the last that it reads, so that one must
+    not vanish. Boots before the last were settled by the one after them, before
+    it made its first segment.
     """
-    failed = []
-    for segment in reversed(found.segments):
-        try:
-            disk.sync_file(segment.path)
-        except OSError as error:
-            _log.error("segment `%s` could not be synced: %s", segment.name, error)
-            failed.append(segment.name)
-        if segment.records:
-            break
-    return failed
+    names = segment_names(disk, directory)
+    for name in names:
+        if name.boot == names[-1].boot:
+            try:
+                disk.settle_file(directory / str(name))
+            except OSError as error:
+                # What did not get to the disk was never answered for, and will not be read.
+                _log.error("segment `%s` could not be synced: %s", name, error.strerror or error)

@@ -7,6 +7,7 @@ is hashed, stored and shown is what was written.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 from dataclasses import dataclass
@@ -92,8 +93,9 @@ class PdpId:
     def __str__(self) -> str:
         return f"{self.instance}/{self.worker}/{self.boot}"
 
-    @classmethod
-    def parse(cls, text: str) -> PdpId | None:
+    @staticmethod
+    @functools.lru_cache(maxsize=256)
+    def parse(text: str) -> PdpId | None:
         """The parts, or None if the text has another form."""
         found = _PDP_ID.fullmatch(text)
         if not found:
@@ -101,7 +103,7 @@ class PdpId:
         worker, boot = int(found["worker"]), int(found["boot"])
         if worker > UINT32_MAX or boot > UINT32_MAX:
             return None
-        return cls(found["instance"], worker, boot)
+        return PdpId(found["instance"], worker, boot)
 
 
 def leaf_hash(record: bytes) -> bytes:
@@ -184,12 +186,14 @@ class Opened:
         id: `ref.pdp_id`, taken apart.
         prev_hash: hash of the record before.
         message: everything else.
+        body: which field of it is the body: `decision`, `spool_event` or `suppressed_denials`.
     """
 
     ref: RecordRef
     id: PdpId
     prev_hash: bytes
     message: audit_pb2.Record
+    body: str
 
     @property
     def time_ns(self) -> int:
@@ -199,7 +203,7 @@ class Opened:
     @property
     def event(self) -> audit_pb2.SpoolEvent | None:
         """What happened to the spool, if this record says so."""
-        return self.message.spool_event if self.message.HasField("spool_event") else None
+        return self.message.spool_event if self.body == "spool_event" else None
 
 
 def open_record(data: bytes) -> Opened:
@@ -219,19 +223,19 @@ def open_record(data: bytes) -> Opened:
         raise RecordError("not a pdp.v1.Record") from error
     if message.format_version != FORMAT_VERSION:
         raise RecordError(f"format version {message.format_version}, expected {FORMAT_VERSION}")
-    pdp_id = PdpId.parse(message.pdp_id)
+    writer, seq, prev_hash, time = message.pdp_id, message.seq, message.prev_hash, message.time
+    pdp_id = PdpId.parse(writer)
     if pdp_id is None:
         raise RecordError("`pdp_id` is not instance/worker/boot")
-    if not 1 <= message.seq <= SEQ_MAX:
-        raise RecordError(f"`seq` {message.seq} is out of range")
-    if len(message.prev_hash) != HASH_BYTES:
-        raise RecordError(f"`prev_hash` has {len(message.prev_hash)} bytes, expected {HASH_BYTES}")
+    if not 1 <= seq <= SEQ_MAX:
+        raise RecordError(f"`seq` {seq} is out of range")
+    if len(prev_hash) != HASH_BYTES:
+        raise RecordError(f"`prev_hash` has {len(prev_hash)} bytes, expected {HASH_BYTES}")
     if not (
-        TIMESTAMP_SECONDS_MIN <= message.time.seconds <= TIMESTAMP_SECONDS_MAX
-        and 0 <= message.time.nanos < NANOS
+        TIMESTAMP_SECONDS_MIN <= time.seconds <= TIMESTAMP_SECONDS_MAX and 0 <= time.nanos < NANOS
     ):
         raise RecordError("`time` is out of range")
-    if message.WhichOneof("body") is None:
+    body = message.WhichOneof("body")
+    if body is None:
         raise RecordError("it has no body that this version knows")
-    ref = RecordRef(message.pdp_id, message.seq, leaf_hash(data))
-    return Opened(ref, pdp_id, message.prev_hash, message)
+    return Opened(RecordRef(writer, seq, leaf_hash(data)), pdp_id, prev_hash, message, body)

@@ -154,12 +154,22 @@ class _Window:
 
     def at(self, offset: int, length: int) -> bytes:
         """Bytes from `offset`, cut at the size the file had when it was opened."""
-        length = max(0, min(length, self.size - offset))
+        data, start = self.covering(offset, length)
+        return data[start : start + min(length, self.size - offset)]
+
+    def covering(self, offset: int, length: int) -> tuple[bytes, int]:
+        """A buffer and where in it `offset` is; it has `length` bytes from there if the file has.
+
+        It never reaches behind `size`.
+        """
         start = offset - self._base
-        if start < 0 or start + length > len(self._data):
-            self._base, start = offset, 0
-            self._data = self._read(offset, min(_WINDOW_BYTES, self.size - offset))
-        return self._data[start : start + length]
+        data = self._data
+        if start < 0 or start + length > len(data):
+            missing = self._base + len(data) < self.size
+            if start < 0 or missing:
+                self._base, start = offset, 0
+                self._data = data = self._read(offset, min(_WINDOW_BYTES, self.size - offset))
+        return data, start
 
     def find(self, needle: bytes, offset: int) -> int:
         """Where `needle` stands next, or -1."""
@@ -205,18 +215,17 @@ def frames(read: ReadAt, size: int, start: int = HEADER_BYTES) -> Iterator[Frame
 
 
 def _frame_at(window: _Window, offset: int) -> Frame | None:
-    head = window.at(offset, _LENGTH.size)
-    if len(head) < _LENGTH.size:
+    data, start = window.covering(offset, _FRAME_BYTES_MAX)
+    if start + _LENGTH.size > len(data):
         return None
-    length: int = _LENGTH.unpack(head)[0]
-    data = window.at(offset, length + FRAME_OVERHEAD)
-    if length == 0 or len(data) < length + FRAME_OVERHEAD:
+    length = data[start] << 8 | data[start + 1]
+    end = start + _LENGTH.size + length
+    if length == 0 or end + _CRC.size > len(data):
         return None
     # One pass over length and record gives what `encode_frame` computes in two.
-    written: int = _CRC.unpack_from(data, length + _LENGTH.size)[0]
-    if zlib.crc32(data[: -_CRC.size]) != written:
+    if zlib.crc32(data[start:end]) != int.from_bytes(data[end : end + _CRC.size]):
         return None
-    return Frame(offset, data[_LENGTH.size : -_CRC.size])
+    return Frame(offset, data[start + _LENGTH.size : end])
 
 
 class _ResumeBudget:
@@ -264,7 +273,15 @@ def _is_torn(window: _Window, offset: int, budget: _ResumeBudget) -> bool:
     if len(head) < _LENGTH.size:
         return True
     end = offset + _LENGTH.unpack(head)[0] + FRAME_OVERHEAD
-    return end > window.size or _zero_from(window.at, end - _CRC.size, window.size)
+    if end > window.size:
+        return True
+    # The frame is as long as it should be. It is torn if it turns to zeros somewhere before its
+    # end: within the checksum, what stands before the zeros is the beginning of the right one.
+    data = window.at(offset, end - offset)
+    written = data[-_CRC.size :].rstrip(b"\x00")
+    right = _CRC.pack(zlib.crc32(data[: -_CRC.size]))
+    zeros = end - _CRC.size + len(written)
+    return right.startswith(written) and _zero_from(window.at, zeros, window.size)
 
 
 def _zero_from(read: ReadAt, offset: int, size: int) -> bool:

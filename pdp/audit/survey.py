@@ -7,6 +7,8 @@ never raises because of content, and bounds what it keeps.
 
 from __future__ import annotations
 
+import functools
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +27,7 @@ from pdp.audit.segment import (
     frames,
     read_header,
 )
-from pdp.audit.statements import DeadEnd, Statements
+from pdp.audit.statements import DeadEnd, Statements, read_opening
 from pdp.errors import ConfigurationError
 from pdp.model import RecordRef
 from pdp.v1.authorization_pb2 import EFFECT_PERMIT
@@ -39,6 +41,8 @@ INDEX_NAME = "archived"
 SEGMENT_BYTES_LIMIT = 4 * 1024**3
 _INDEX_BYTES_MAX = 512
 _NOTES_MAX = 1_000
+# Records between two calls of `progress`.
+_PROGRESS_EVERY = 1_024
 
 Visit = Callable[[Place, Opened], None]
 Progress = Callable[[int, int], None]
@@ -77,16 +81,16 @@ class SegmentFinding:
         """One more record of the log, of `size` bytes."""
         self.records += 1
         self.last = record.ref
-        if record.message.HasField("decision"):
+        if record.body == "decision":
             if record.message.decision.effect != EFFECT_PERMIT:
                 self.denial_bytes += size
-        elif record.message.HasField("suppressed_denials"):
+        elif record.body == "suppressed_denials":
             self.count_bytes += size
 
 
 @dataclass(frozen=True, slots=True)
 class Tail:
-    """An incomplete record at the end of the last segment."""
+    """An incomplete record at the end of a segment, with no record behind it."""
 
     segment: SegmentName
     offset: int
@@ -103,7 +107,8 @@ class Survey:
         notes: what is explained but worth knowing.
         records: how many records the log has.
         first, last: its ends.
-        tail: incomplete bytes at its very end, if any.
+        tails: incomplete bytes at its very end. Of several segments, if opening
+            the next one was cut short too.
         anchor: the latest head from outside that was found in it.
         after_anchor: records behind that one.
         origin: hash of the record elsewhere that the first one goes on from.
@@ -115,7 +120,7 @@ class Survey:
     records: int = 0
     first: Opened | None = None
     last: Opened | None = None
-    tail: Tail | None = None
+    tails: list[Tail] = field(default_factory=list)
     anchor: RecordRef | None = None
     after_anchor: int = 0
     origin: bytes | None = None
@@ -210,25 +215,14 @@ class _Surveyor:
         result, chain = self._result, self._chain
         names = sorted(self._places)
         for name in names:
-            self._with_file(name, self._read_statements)
-        chain.unsynced = self._statements.unsynced_hashes
+            self._with_file(name, functools.partial(self._read_statements, name))
         total = self._total_bytes(names)
         done = 0
         for name in names:
             finding = SegmentFinding(name, self._places[name][0])
             result.segments.append(finding)
             self._compare_copies(name)
-            last = name == names[-1]
-
-            def read(
-                _: SegmentName,
-                file: ReadFile,
-                finding: SegmentFinding = finding,
-                last: bool = last,  # noqa: FBT001 bound early, never passed
-                done: int = done,
-            ) -> None:
-                self._read_segment(finding, file, last=last, done=done, total=total)
-
+            read = functools.partial(self._read_segment, finding, done, total)
             self._with_file(name, read, report=True)
             done += finding.size
             self._progress(done, total)
@@ -244,14 +238,14 @@ class _Surveyor:
     def _with_file(
         self,
         name: SegmentName,
-        read: Callable[[SegmentName, ReadFile], None],
+        read: Callable[[ReadFile], None],
         *,
         report: bool = False,
     ) -> None:
         """Run `read` on a segment; a file that cannot be read is a finding, not the end."""
         try:
             with self._disk.open(self._places[name][0]) as file:
-                read(name, file)
+                read(file)
         except OSError as error:
             if report:
                 hint = " (was it archived while this ran? run it again)"
@@ -265,15 +259,15 @@ class _Surveyor:
     def _total_bytes(self, names: Sequence[SegmentName]) -> int:
         sizes: list[int] = []
         for name in names:
-            self._with_file(name, lambda _, file: sizes.append(file.size))
+            self._with_file(name, lambda file: sizes.append(file.size))
         return sum(sizes)
 
     def _read_statements(self, name: SegmentName, file: ReadFile) -> None:
-        self._statements.read(name, file.read_at, min(file.size, SEGMENT_BYTES_LIMIT))
+        size = min(file.size, SEGMENT_BYTES_LIMIT)
+        if not read_header(file.read_at, size, name).torn:
+            self._statements.take(name, frames(file.read_at, size))
 
-    def _read_segment(
-        self, finding: SegmentFinding, file: ReadFile, *, last: bool, done: int, total: int
-    ) -> None:
+    def _read_segment(self, finding: SegmentFinding, done: int, total: int, file: ReadFile) -> None:
         name = finding.name
         finding.size = file.size
         size = min(file.size, SEGMENT_BYTES_LIMIT)
@@ -290,44 +284,55 @@ class _Surveyor:
             self._segment_problem(name, header.problem)
         dead = self._statements.dead_ends.get(name)
         live_size = min(size, dead.offset) if dead else size
-        for item in frames(file.read_at, live_size):
+        text = str(name)
+        items = frames(file.read_at, live_size)
+        opening = read_opening(items)
+        if opening.cut_short:
+            self._result.note(f"segment `{name}` was never begun: its opening is cut short")
+            return
+        for count, item in enumerate(itertools.chain(opening.items, items)):
             if isinstance(item, Frame):
-                self._take_frame(finding, item)
+                self._take_frame(finding, Place(text, item.offset), item.record)
             else:
-                self._take_gap(name, item, last=last, live_size=live_size)
-            self._progress(done + item.offset, total)
+                self._take_gap(name, item)
+            if count % _PROGRESS_EVERY == 0:
+                self._progress(done + item.offset, total)
         if dead and dead.offset < size:
             self._read_dead(name, file, dead, size)
 
-    def _take_frame(self, finding: SegmentFinding, frame: Frame) -> None:
-        place = Place(str(finding.name), frame.offset)
+    def _take_frame(self, finding: SegmentFinding, place: Place, data: bytes) -> None:
         try:
-            record = open_record(frame.record)
+            record = open_record(data)
         except RecordError as error:
             # The checksum holds: this was written so, not damaged so.
             message = f"it is no record that can be read: {error}"
             self._problems.add(Problem(ProblemKind.UNREADABLE, place, message))
-            self._chain.gap(place, len(frame.record) + FRAME_OVERHEAD)
+            self._no_tails()
+            self._chain.gap(place, len(data) + FRAME_OVERHEAD)
             return
         if record.id.boot != finding.name.boot:
             message = f"it holds a record of `{record.ref.pdp_id}`"
-            self._segment_problem(finding.name, message, frame.offset)
+            self._segment_problem(finding.name, message, place.offset)
+        self._no_tails()
         self._chain.record(place, record)
         self._heads.live(place, record, self._chain.records)
-        finding.count(record, len(frame.record) + FRAME_OVERHEAD)
+        finding.count(record, len(data) + FRAME_OVERHEAD)
         if self._visit:
             self._visit(place, record)
 
-    def _take_gap(self, name: SegmentName, gap: Gap, *, last: bool, live_size: int) -> None:
-        if last and gap.torn:
-            self._result.tail = Tail(name, gap.offset, gap.length)
-        elif gap.at_end and gap.torn and name in self._statements.unsynced:
-            self._result.note(
-                f"segment `{name}` ends at {gap.offset} of {live_size}: a later boot could not "
-                "make its end durable, and says so"
-            )
+    def _take_gap(self, name: SegmentName, gap: Gap) -> None:
+        if gap.torn:
+            # Damage, unless no record follows.
+            self._result.tails.append(Tail(name, gap.offset, gap.length))
         else:
+            self._no_tails()
             self._chain.gap(Place(str(name), gap.offset), gap.length)
+
+    def _no_tails(self) -> None:
+        """Something follows, so what looked like the end of the log is not."""
+        for tail in self._result.tails:
+            self._chain.gap(Place(str(tail.segment), tail.offset), tail.length)
+        self._result.tails.clear()
 
     def _read_dead(self, name: SegmentName, file: ReadFile, dead: DeadEnd, size: int) -> None:
         """Bytes that the log itself declares not to be part of it."""

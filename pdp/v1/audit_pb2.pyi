@@ -101,7 +101,7 @@ class SubjectRef(_message.Message):
     def __init__(self, type: _Optional[str] = ..., id: _Optional[str] = ..., issuer: _Optional[str] = ..., jti: _Optional[str] = ...) -> None: ...
 
 class SpoolEvent(_message.Message):
-    __slots__ = ("kind", "segment", "offset", "bytes", "last_head", "detail")
+    __slots__ = ("kind", "segment", "offset", "bytes", "last_head", "detail", "opening")
     class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         KIND_UNSPECIFIED: _ClassVar[SpoolEvent.Kind]
@@ -109,26 +109,26 @@ class SpoolEvent(_message.Message):
         KIND_TORN_TAIL: _ClassVar[SpoolEvent.Kind]
         KIND_DAMAGE: _ClassVar[SpoolEvent.Kind]
         KIND_POISONED: _ClassVar[SpoolEvent.Kind]
-        KIND_UNSYNCED: _ClassVar[SpoolEvent.Kind]
     KIND_UNSPECIFIED: SpoolEvent.Kind
     KIND_BOOT: SpoolEvent.Kind
     KIND_TORN_TAIL: SpoolEvent.Kind
     KIND_DAMAGE: SpoolEvent.Kind
     KIND_POISONED: SpoolEvent.Kind
-    KIND_UNSYNCED: SpoolEvent.Kind
     KIND_FIELD_NUMBER: _ClassVar[int]
     SEGMENT_FIELD_NUMBER: _ClassVar[int]
     OFFSET_FIELD_NUMBER: _ClassVar[int]
     BYTES_FIELD_NUMBER: _ClassVar[int]
     LAST_HEAD_FIELD_NUMBER: _ClassVar[int]
     DETAIL_FIELD_NUMBER: _ClassVar[int]
+    OPENING_FIELD_NUMBER: _ClassVar[int]
     kind: SpoolEvent.Kind
     segment: str
     offset: int
     bytes: int
     last_head: str
     detail: str
-    def __init__(self, kind: _Optional[_Union[SpoolEvent.Kind, str]] = ..., segment: _Optional[str] = ..., offset: _Optional[int] = ..., bytes: _Optional[int] = ..., last_head: _Optional[str] = ..., detail: _Optional[str] = ...) -> None: ...
+    opening: int
+    def __init__(self, kind: _Optional[_Union[SpoolEvent.Kind, str]] = ..., segment: _Optional[str] = ..., offset: _Optional[int] = ..., bytes: _Optional[int] = ..., last_head: _Optional[str] = ..., detail: _Optional[str] = ..., opening: _Optional[int] = ...) -> None: ...
 
 class SuppressedDenials(_message.Message):
     __slots__ = ("counts", "since")
