@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import math
 import random
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -215,46 +216,49 @@ def run_threads(
     answer_bytes: int,
 ) -> Results:  # fmt: skip
     """A campaign of `Client` in threads: one call per kind in the list."""
-    results, ended = Results(), False
+    results, ended = Results(), threading.Event()
 
-    def lane(number: int) -> None:
-        own = Lane(Client, peers, random.Random(seed * 1_000 + number), budget_s, answer_bytes)
-        try:
-            for turn, kind in enumerate(kinds[number::lanes]):
-                if turn % CONTROL_EVERY == 0:
-                    control = own.control()
-                    control.client.authorize(ALICE, "permit", REPORT, timeout=WARM_S)
-                    results.controls += control.client.permits > 0
-                job = own.job(kind)
-                if job.warm:
-                    job.client.authorize(ALICE, "permit", REPORT, timeout=WARM_S)
-                    time.sleep(SETTLE_S)
-                job.arm()
-                started = time.monotonic()
-                decision = job.client.authorize(ALICE, job.action, REPORT)
-                late_s = time.monotonic() - started - budget_s
-                _keep(results, kind, late_s, permitted=bool(decision))
-                if job.passing:
-                    job.client.close()
-        finally:
-            for client in own.clients.values():
-                client.close()
+    def ask(own: Lane[Client], kinds: list[str]) -> None:
+        for turn, kind in enumerate(kinds):
+            if turn % CONTROL_EVERY == 0:
+                control = own.control()
+                control.client.authorize(ALICE, "permit", REPORT, timeout=WARM_S)
+                results.controls += control.client.permits > 0
+            job = own.job(kind)
+            if job.warm:
+                job.client.authorize(ALICE, "permit", REPORT, timeout=WARM_S)
+                time.sleep(SETTLE_S)
+            job.arm()
+            started = time.monotonic()
+            decision = job.client.authorize(ALICE, job.action, REPORT)
+            late_s = time.monotonic() - started - budget_s
+            _keep(results, kind, late_s, permitted=bool(decision))
+            if job.passing:
+                job.client.close()
 
-    def sleeper() -> None:
-        while not ended:
+    def sleep() -> None:
+        while not ended.is_set():
             started = time.monotonic()
             time.sleep(budget_s)
             results.sleeper_lateness_s.append(time.monotonic() - started - budget_s)
 
     with Peers(firing_range) as peers, ThreadPoolExecutor(2 * lanes) as pool:
-        sleepers = [pool.submit(sleeper) for _ in range(lanes)]
+        own = [
+            Lane(Client, peers, random.Random(seed * 1_000 + number), budget_s, answer_bytes)
+            for number in range(lanes)
+        ]
+        # Sleepers sleep while calls are made: not while peers are set up or taken down.
+        sleepers = [pool.submit(sleep) for _ in own]
         try:
-            for asking in [pool.submit(lane, number) for number in range(lanes)]:
+            for asking in [pool.submit(ask, lane, kinds[i::lanes]) for i, lane in enumerate(own)]:
                 asking.result()
         finally:
-            ended = True
+            ended.set()
         for sleeping in sleepers:
             sleeping.result()
+        for lane in own:
+            for client in lane.clients.values():
+                client.close()
     return results
 
 
@@ -265,42 +269,43 @@ async def run_tasks(
     """A campaign of `AsyncClient` in tasks: one call per kind in the list."""
     results = Results()
 
-    async def lane(number: int) -> None:
-        chance = random.Random(seed * 1_000 + number)
-        own = Lane(AsyncClient, peers, chance, budget_s, answer_bytes)
-        try:
-            for turn, kind in enumerate(kinds[number::lanes]):
-                if turn % CONTROL_EVERY == 0:
-                    control = own.control()
-                    await control.client.authorize(ALICE, "permit", REPORT, timeout=WARM_S)
-                    results.controls += control.client.permits > 0
-                job = own.job(kind)
-                if job.warm:
-                    await job.client.authorize(ALICE, "permit", REPORT, timeout=WARM_S)
-                    await asyncio.sleep(SETTLE_S)
-                job.arm()
-                started = time.monotonic()
-                decision = await job.client.authorize(ALICE, job.action, REPORT)
-                late_s = time.monotonic() - started - budget_s
-                _keep(results, kind, late_s, permitted=bool(decision))
-                if job.passing:
-                    await job.client.close()
-        finally:
-            for client in own.clients.values():
-                await client.close()
+    async def ask(own: Lane[AsyncClient], kinds: list[str]) -> None:
+        for turn, kind in enumerate(kinds):
+            if turn % CONTROL_EVERY == 0:
+                control = own.control()
+                await control.client.authorize(ALICE, "permit", REPORT, timeout=WARM_S)
+                results.controls += control.client.permits > 0
+            job = own.job(kind)
+            if job.warm:
+                await job.client.authorize(ALICE, "permit", REPORT, timeout=WARM_S)
+                await asyncio.sleep(SETTLE_S)
+            job.arm()
+            started = time.monotonic()
+            decision = await job.client.authorize(ALICE, job.action, REPORT)
+            late_s = time.monotonic() - started - budget_s
+            _keep(results, kind, late_s, permitted=bool(decision))
+            if job.passing:
+                await job.client.close()
 
-    async def sleeper() -> None:
+    async def sleep() -> None:
         while True:
             started = time.monotonic()
             await asyncio.sleep(budget_s)
             results.sleeper_lateness_s.append(time.monotonic() - started - budget_s)
 
-    sleepers = [asyncio.create_task(sleeper()) for _ in range(lanes)]
-    try:
-        with Peers(firing_range) as peers:
-            await asyncio.gather(*[lane(number) for number in range(lanes)])
-    finally:
-        for sleeping in sleepers:
-            sleeping.cancel()
-        await asyncio.gather(*sleepers, return_exceptions=True)
+    with Peers(firing_range) as peers:
+        own = [
+            Lane(AsyncClient, peers, random.Random(seed * 1_000 + number), budget_s, answer_bytes)
+            for number in range(lanes)
+        ]
+        sleepers = [asyncio.create_task(sleep()) for _ in own]
+        try:
+            await asyncio.gather(*[ask(lane, kinds[i::lanes]) for i, lane in enumerate(own)])
+        finally:
+            for sleeping in sleepers:
+                sleeping.cancel()
+            await asyncio.gather(*sleepers, return_exceptions=True)
+        for lane in own:
+            for client in lane.clients.values():
+                await client.close()
     return results
