@@ -12,10 +12,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parent.parent
 _LEDGER = "ledger"
 _PLAIN = (bool, int, float, str)
+
+# Time is no property of an example: the suite shares its cores with whatever else runs there.
+settings.register_profile(
+    "portcullis", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("portcullis")
 
 Ledger = Callable[..., None]
 
