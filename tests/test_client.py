@@ -10,6 +10,7 @@ import asyncio
 import inspect
 import json
 import logging
+import re
 import subprocess
 import sys
 import textwrap
@@ -39,6 +40,7 @@ from pdp_client import (
     _endpoint,
     sync,
 )
+from pdp_client._core import CAUSE_OF_STATUS, Status
 from pdp_client.testing import AsyncDenyAll, AsyncUnsafePermitAll, DenyAll, UnsafePermitAll
 from tests.conftest import ROOT
 from tests.simulators.faults import FiringRange, Silent, refusing
@@ -486,6 +488,13 @@ def test_importing_the_client_is_light() -> None:
     }  # fmt: skip
     assert loaded & heavy == set()
     assert "pdp.wire" in loaded
+
+
+def test_the_page_has_the_table_of_statuses() -> None:
+    """docs/client.md says what each status is denied for, none more and none less."""
+    page = (ROOT / "docs" / "client.md").read_text()
+    shown = dict(re.findall(r"(?m)^\| ([A-Z_]+) \| ([A-Z]+) \|", page))
+    assert shown == {Status(s).name: c.name for s, c in CAUSE_OF_STATUS.items()}
 
 
 # -- stand-ins --------------------------------------------------------------------------

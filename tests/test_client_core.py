@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from pdp import wire
 from pdp.model import Action, Cause, Decision, Effect, Resource, Subject
 from pdp.v1 import authorization_pb2 as pb
-from pdp_client import AccessDenied, _core
+from pdp_client import AccessDenied, _arguments, _core
 from pdp_client._core import Call, Outcome, Refusal, Status
 from tests.conftest import ROOT
 from tests.simulators.faults import SPOILED, honest_permit
@@ -44,7 +44,7 @@ def question(context: Any = None, **changes: Any) -> Any:
         "tenant": "",
         "request_id": "0" * 32,
     }
-    return _core.question(**{**arguments, **changes})
+    return _arguments.question(**{**arguments, **changes})
 
 
 def asked() -> Call:
@@ -307,7 +307,7 @@ def test_no_retry_past_the_deadline_twin_without_guard(monkeypatch: pytest.Monke
 @given(st.none() | st.integers() | st.floats())
 def test_a_budget_is_never_more_than_five_seconds(timeout: float | None) -> None:
     """Whatever number is given: between nothing and 5 s, and never more than was given."""
-    budget = _core.budget(timeout, 0.25)
+    budget = _arguments.budget(timeout, 0.25)
     assert 0 <= budget <= 5
     if timeout is None:
         assert budget == 0.25
@@ -321,7 +321,7 @@ def test_a_budget_is_never_more_than_five_seconds(timeout: float | None) -> None
 def test_no_time_is_a_denial_not_an_error(timeout: float) -> None:
     """A remainder that was used up is denied without asking."""
     with pytest.raises(Refusal) as refused:
-        _core.begin(question(), 0.0, _core.budget(timeout, 0.25))
+        _core.begin(question(), 0.0, _arguments.budget(timeout, 0.25))
     assert refused.value.cause is Cause.UNREACHABLE
 
 
@@ -329,20 +329,20 @@ def test_no_time_is_a_denial_not_an_error(timeout: float) -> None:
 def test_a_timeout_that_is_no_number_is_the_programs_error(timeout: Any) -> None:
     """Not data but a bug: raised, before anything is sent."""
     with pytest.raises(TypeError, match="timeout"):
-        _core.budget(timeout, 0.25)
+        _arguments.budget(timeout, 0.25)
 
 
 @pytest.mark.parametrize("budget_s", [0, -1, 5.001, math.inf, math.nan])
 def test_a_clients_budget_is_within_its_limits(budget_s: float) -> None:
     """A client cannot be made with a budget that is none, or above the cap."""
     with pytest.raises(ValueError, match="budget_s"):
-        _core.check_budget_s(budget_s)
+        _arguments.check_budget_s(budget_s)
 
 
 def test_a_clients_budget_is_a_number() -> None:
     """True is not one second."""
     with pytest.raises(TypeError, match="budget_s"):
-        _core.check_budget_s(True)
+        _arguments.check_budget_s(True)
 
 
 # -- questions --------------------------------------------------------------------------
@@ -458,7 +458,7 @@ def test_weight_is_checked_before_anything_is_encoded_twin_without_guard(
     wide = question({"a": list(range(20_000))})
     with pytest.raises(Exception, match="too many values"):
         _core.begin(wide, 0.0, 1.0)
-    monkeypatch.setattr(_core, "_check_weight", _no_check)
+    monkeypatch.setattr(_core, "check_weight", _no_check)
     assert _core.begin(wide, 0.0, 1.0).message
 
 
@@ -516,7 +516,7 @@ def test_arguments_of_another_class_are_the_programs_error(name: str, value: Any
 def test_can_meet_holds_pairs(can_meet: Any) -> None:
     """A pair instead of a set of pairs is what people write; it must not pass for something."""
     with pytest.raises(TypeError, match="can_meet"):
-        _core.check_can_meet(can_meet)
+        _arguments.check_can_meet(can_meet)
 
 
 # -- what comes out ---------------------------------------------------------------------
@@ -552,14 +552,15 @@ def test_access_denied_carries_the_decision() -> None:
 
 def test_the_core_knows_no_clock_no_socket_and_no_grpc() -> None:
     """What the header says that the file may not know, it does not import."""
-    tree = ast.parse((ROOT / "clients/python/pdp_client/_core.py").read_text())
     imported = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            imported |= {alias.name.partition(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            imported.add((node.module or "").partition(".")[0])
+    for name in ("_core", "_arguments"):
+        tree = ast.parse((ROOT / f"clients/python/pdp_client/{name}.py").read_text())
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                imported.add((node.module or "").partition(".")[0])
     assert imported <= {
         "__future__", "collections", "dataclasses", "enum", "hashlib", "math", "typing",
-        "google", "pdp", "tenacity",
+        "google", "pdp", "pdp_client", "tenacity",
     }  # fmt: skip

@@ -22,7 +22,7 @@ import grpc
 
 from pdp.errors import ConfigurationError
 from pdp.model import Action, Cause, Effect, Properties, Request, Resource, Subject
-from pdp_client import _core
+from pdp_client import _arguments, _core
 from pdp_client._core import Call, Conclusion, Outcome, Refusal, Status
 
 _log = logging.getLogger("pdp_client")
@@ -74,12 +74,12 @@ class Endpoint:
         certificate: str | os.PathLike[str],
         key: str | os.PathLike[str],
         server_name: str | None = None,
-        budget_s: float = _core.BUDGET_S_DEFAULT,
+        budget_s: float = _arguments.BUDGET_S_DEFAULT,
         can_meet: Collection[tuple[str, str]] = (),
     ) -> None:
         self._target = _check_target(target)
-        self._budget_s = _core.check_budget_s(budget_s)
-        self._can_meet = _core.check_can_meet(can_meet)
+        self._budget_s = _arguments.check_budget_s(budget_s)
+        self._can_meet = _arguments.check_can_meet(can_meet)
         self._credentials = _credentials(Path(trust_bundle), Path(certificate), Path(key))
         self._options = CHANNEL_OPTIONS
         if server_name is not None:
@@ -121,7 +121,7 @@ class Endpoint:
         tenant: str,
     ) -> Request:
         # 128 random bits: an answer to another question cannot carry this id by chance.
-        return _core.question(
+        return _arguments.question(
             subject, action, resource, context, tenant, request_id=secrets.token_hex(16)
         )
 

@@ -12,7 +12,7 @@ import grpc
 import tenacity
 
 from pdp.model import Action, Cause, Decision, Effect, Properties, Resource, Subject
-from pdp_client import _core
+from pdp_client import _arguments, _core
 from pdp_client._core import AccessDenied, Call, Conclusion, Outcome, Refusal, Status
 from pdp_client._endpoint import METHOD, Endpoint, ended, number, spent, time_left
 
@@ -100,7 +100,7 @@ class AsyncClient(Endpoint):
     ) -> Conclusion:
         started = time.monotonic()
         request = self._question(subject, action, resource, context, tenant)
-        budget_s = _core.budget(timeout, self._budget_s)
+        budget_s = _arguments.budget(timeout, self._budget_s)
         call = None
         try:
             call = _core.begin(request, started, budget_s)

@@ -11,7 +11,7 @@ import grpc
 import tenacity
 
 from pdp.model import Action, Decision, Effect, Properties, Resource, Subject
-from pdp_client import _core
+from pdp_client import _arguments, _core
 from pdp_client._core import AccessDenied, Call, Conclusion, Outcome, Status
 from pdp_client._endpoint import METHOD, Endpoint, ended, number, spent, time_left
 
@@ -125,7 +125,7 @@ class Client(Endpoint):
     ) -> Conclusion:
         started = time.monotonic()
         request = self._question(subject, action, resource, context, tenant)
-        budget_s = _core.budget(timeout, self._budget_s)
+        budget_s = _arguments.budget(timeout, self._budget_s)
         call = None
         try:
             call = _core.begin(request, started, budget_s)

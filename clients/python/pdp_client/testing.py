@@ -22,7 +22,7 @@ from pdp.model import (
     Subject,
     deny,
 )
-from pdp_client import _core
+from pdp_client import _arguments, _core
 from pdp_client._core import AccessDenied
 
 _log = logging.getLogger("pdp_client")
@@ -45,8 +45,10 @@ class _StandIn:
         tenant: str,
     ) -> Decision:
         """The decision. What the client would raise or deny, this does too."""
-        request = _core.question(subject, action, resource, context, tenant, request_id="0" * 32)
-        budget_s = _core.budget(timeout, _core.BUDGET_S_DEFAULT)
+        request = _arguments.question(
+            subject, action, resource, context, tenant, request_id="0" * 32
+        )
+        budget_s = _arguments.budget(timeout, _arguments.BUDGET_S_DEFAULT)
         self.asked.append(request)
         try:
             _core.begin(request, 0.0, budget_s)
