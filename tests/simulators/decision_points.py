@@ -19,7 +19,6 @@ from pdp.authoring.throwaway import IssuedSvid, ThrowawayAuthority
 from pdp.callers import CallerEntry, CallerPolicy
 from pdp.cel.limits import EvaluationLimits
 from pdp.config.settings import Address, Limits, TlsSettings
-from pdp.decision_point import SystemClock
 from pdp.errors import SpoolError, SpoolSuppressedError
 from pdp.identity.server_svid import load_server_svid
 from pdp.model import (
@@ -64,6 +63,21 @@ class HandClock:
         """The clock of deadlines."""
         self.seconds += self.step_s
         return self.seconds
+
+
+@dataclass(slots=True)
+class ShiftedClock:
+    """The machine's clocks, the wall clock moved by hand."""
+
+    shift_ns: int = 0
+
+    def wall_ns(self) -> int:
+        """The wall clock."""
+        return time.time_ns() + self.shift_ns
+
+    def monotonic(self) -> float:
+        """The clock of deadlines."""
+        return time.monotonic()
 
 
 @dataclass(slots=True)
@@ -227,6 +241,7 @@ class RunningServer:
     snapshots: HeldSnapshot
     telemetry: Telemetry
     pep: IssuedSvid
+    clock: ShiftedClock
 
     def channel(
         self, svid: IssuedSvid | None = None, *options: tuple[str, int]
@@ -274,7 +289,7 @@ async def running_server(
     ).write(folder, "server")
     trust = folder / "trust.pem"
     trust.write_bytes(authority.bundle_pem)
-    clock = SystemClock()
+    clock = ShiftedClock()
     identity = load_server_svid(TlsSettings(TRUST_DOMAIN, certificate, key, trust), clock.wall_ns())
     held = HeldSnapshot(None if without_bundle else snapshot or now_snapshot())
     telemetry = Telemetry(io.StringIO(), clock.wall_ns, "debug")
@@ -293,7 +308,7 @@ async def running_server(
     await server.start()
     try:
         yield RunningServer(
-            server, address, authority, recorder, held, telemetry, authority.issue("pep")
+            server, address, authority, recorder, held, telemetry, authority.issue("pep"), clock
         )
     finally:
         await server.stop(0)
