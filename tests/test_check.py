@@ -8,13 +8,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
 
-from pdp import compiled
+from pdp import cli, compiled
 from pdp.authoring import sources as sources_module
 from pdp.authoring.checker import Checker
 from pdp.authoring.compilation import (
@@ -369,30 +370,54 @@ def test_what_the_pdp_would_refuse_does_not_leave_the_workshop(
 
 # -- the command ----------------------------------------------------------------
 
-Command = Callable[..., subprocess.CompletedProcess[str]]
+
+@dataclass
+class Done:
+    """What a run of the command left."""
+
+    returncode: int
+    stdout: str
+    stderr: str
 
 
-@pytest.fixture(scope="module")
-def pdp() -> Command:
-    """Runs `pdp` as a user does, with the commands of authors only."""
-    program = "import pdp.cli; pdp.cli.COMMANDS = ('check', 'test'); pdp.cli.main()"
+Command = Callable[..., Done]
 
-    def run(*arguments: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-c", program, *map(str, arguments)],
-            capture_output=True,
-            text=True,
-            cwd=cwd,
-            env={**os.environ, "NO_COLOR": "1", "PYTHONPATH": str(ROOT)},
-            check=False,
-        )
+
+@pytest.fixture
+def pdp(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Runs `pdp`'s own entry point, with the commands of authors only."""
+    monkeypatch.setattr(cli, "COMMANDS", ("check", "test"))
+    monkeypatch.setenv("NO_COLOR", "1")
+
+    def run(*arguments: str | Path, cwd: Path = ROOT) -> Done:
+        monkeypatch.setattr(sys, "argv", ["pdp", *map(str, arguments)])
+        with monkeypatch.context() as there:
+            there.chdir(cwd)
+            with pytest.raises(SystemExit) as ended:
+                cli.main()
+        captured = capsys.readouterr()
+        return Done(int(ended.value.code or 0), captured.out, captured.err)
 
     return run
 
 
-def test_check_says_what_was_checked(pdp: Command) -> None:
+def real_process(*arguments: str) -> Done:
+    """The same in a process of its own."""
+    program = "import pdp.cli; pdp.cli.COMMANDS = ('check', 'test'); pdp.cli.main()"
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "NO_COLOR": "1", "PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def test_check_says_what_was_checked() -> None:
     """No problems: exit 0, and counts, so that an empty run is not taken for a good one."""
-    done = pdp("check", "policies/expense-reports")
+    done = real_process("check", "policies/expense-reports")
     assert done.returncode == 0, done.stderr
     assert done.stdout == "4 policies, 25 rules, 1 caller policy, 104 tests: no problems\n"
 

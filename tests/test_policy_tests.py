@@ -1,0 +1,455 @@
+"""`pdp test`, and the expense reports: every rule counts, and its tests would notice its loss."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from pdp import admission, cli
+from pdp.authoring import trial
+from pdp.authoring.checker import Checker
+from pdp.authoring.compilation import Compilation, compile_directory, compile_sources
+from pdp.authoring.policy_tests import TestRow, read_tests
+from pdp.authoring.sources import read_folder
+from pdp.authoring.trial import Outcome
+from pdp.callers import CallerEntry, CallerPolicy
+from pdp.cel.limits import EvaluationLimits
+from pdp.model import Effect
+from pdp.policy import PolicyDocument, PolicySet
+from tests.conftest import ROOT
+
+SAMPLE = ROOT / "policies" / "expense-reports"
+LIMITS = EvaluationLimits()
+POLICY = """\
+policy: p
+resource: r
+rules:
+  - id: permit
+    effect: permit
+    actions: [read]
+    when: resource.properties.n > 1
+    justification: x
+    obligations: [{id: a, type: t, properties: {n: 1}}]
+  - id: deny
+    effect: deny
+    actions: [read]
+    when: subject.id == "bob"
+"""
+CALLERS = """\
+kind: callers
+callers:
+  - {id: spiffe://demo.example.org/a, resources: [r], actions: [read], subjects: {assert: [user]}}
+  - id: spiffe://demo.example.org/two
+    tenants: [one, two]
+    resources: [r]
+    actions: [read]
+    subjects: {assert: [user]}
+"""
+HEAD = "kind: tests\nnow: 2026-09-15T10:00:00Z\ncaller: spiffe://demo.example.org/a\ntests:\n"
+
+
+def row(name: str = "t", subject: str = "ana", number: str = "2", **expect: str) -> str:
+    """One row of a test."""
+    expected = ", ".join(f"{key}: {value}" for key, value in expect.items())
+    return (
+        f"  - name: {name}\n"
+        f"    subject: {{type: user, id: {subject}}}\n"
+        f"    action: read\n"
+        f'    resource: {{type: r, id: "1", properties: {{n: {number}}}}}\n'
+        f"    expect: {{{expected}}}\n"
+    )
+
+
+@pytest.fixture(scope="module")
+def checker() -> Iterator[Checker]:
+    """One child process for all tests of this file."""
+    with Checker() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def sample(checker: Checker) -> Compilation:
+    """The expense reports, compiled."""
+    found = compile_directory(SAMPLE, checker)
+    found.raise_if_failed()
+    return found
+
+
+@pytest.fixture(scope="module")
+def rows() -> tuple[TestRow, ...]:
+    """The tests of the expense reports."""
+    found = read_tests(read_folder(SAMPLE).tests)
+    assert not found.problems
+    return found.rows
+
+
+def callers_of(compilation: Compilation) -> CallerPolicy:
+    """The caller policy, which is there."""
+    assert compilation.callers is not None
+    return compilation.callers
+
+
+def outcomes(text: str, checker: Checker) -> tuple[Outcome, ...]:
+    """What the rows of a document come to under the small policy above."""
+    compilation = compile_sources(
+        {"p.yaml": POLICY.encode(), "callers.yaml": CALLERS.encode()}, checker
+    )
+    tests = read_tests({"p_test.yaml": text.encode()})
+    assert not tests.problems
+    return trial.run(compilation.policy_set(LIMITS), callers_of(compilation), tests.rows)
+
+
+# -- the sample -----------------------------------------------------------------
+
+
+def test_the_expense_reports_are_as_large_as_promised(
+    sample: Compilation, rows: tuple[TestRow, ...]
+) -> None:
+    """At least 15 rules and 50 rows, boundary values, doubt and refused callers among them."""
+    assert len(sample.rule_names) >= 15
+    assert len(rows) >= 50
+    causes = {item.expect.cause.name for item in rows if item.expect.cause is not None}
+    assert causes >= {"RULE", "INDETERMINATE", "DEFAULT", "CALLER", "IDENTITY"}
+    assert (SAMPLE / "README.md").is_file()
+
+
+def test_the_expense_reports_pass_their_tests(
+    sample: Compilation, rows: tuple[TestRow, ...]
+) -> None:
+    """Every row gets the answer that it expects."""
+    found = trial.run(sample.policy_set(LIMITS), callers_of(sample), rows)
+    assert [item.row.name for item in found if not item.passed] == []
+
+
+def test_every_rule_and_every_duty_is_in_some_answer(
+    sample: Compilation, rows: tuple[TestRow, ...]
+) -> None:
+    """No rule without a test that it decides, no obligation that no test receives."""
+    found = trial.run(sample.policy_set(LIMITS), callers_of(sample), rows)
+    decisions = [item.decision for item in found if item.decision is not None]
+    assert {name for decision in decisions for name in decision.rules} == sample.rule_names
+    received = {duty.key for decision in decisions for duty in decision.obligations}
+    written = {
+        duty.key for policy in sample.policies for rule in policy.rules for duty in rule.obligations
+    }
+    assert received == written
+
+
+def without(policies: tuple[PolicyDocument, ...], name: str) -> PolicySet:
+    """The policies without one rule."""
+    return PolicySet(
+        [
+            replace(
+                policy,
+                rules=tuple(rule for rule in policy.rules if f"{policy.name}/{rule.id}" != name),
+            )
+            for policy in policies
+        ],
+        LIMITS,
+    )
+
+
+def test_the_tests_notice_the_loss_of_any_rule(
+    sample: Compilation, rows: tuple[TestRow, ...]
+) -> None:
+    """Each rule removed in turn: at least one row fails. Tests that cannot fail prove nothing."""
+    for name in sorted(sample.rule_names):
+        found = trial.run(without(sample.policies, name), callers_of(sample), rows)
+        assert not all(item.passed for item in found), name
+
+
+def test_the_tests_notice_the_loss_of_any_deny_by_the_effect_alone(
+    sample: Compilation, rows: tuple[TestRow, ...]
+) -> None:
+    """Each deny removed in turn: some row gets a PERMIT it should not get, or another cause."""
+    denies = [
+        f"{policy.name}/{rule.id}"
+        for policy in sample.policies
+        for rule in policy.rules
+        if rule.effect is Effect.DENY
+    ]
+    assert len(denies) >= 8
+    harmful = 0
+    for name in denies:
+        found = trial.run(without(sample.policies, name), callers_of(sample), rows)
+        harmful += any(
+            item.decision is not None
+            and item.decision.effect is Effect.PERMIT
+            and item.row.expect.effect is Effect.DENY
+            for item in found
+        )
+    # `only-drafts-change` and `archived-is-immutable` deny what no rule permits today: they are
+    # there for the permit that somebody will add.
+    assert harmful == len(denies) - 2
+
+
+def test_every_caller_is_in_some_test(sample: Compilation, rows: tuple[TestRow, ...]) -> None:
+    """Each entry of the caller policy is about the caller of some row."""
+
+    def about(entry: CallerEntry) -> bool:
+        return any(entry.matches(item.caller) for item in rows)
+
+    assert all(about(entry) for entry in callers_of(sample).entries)
+
+
+# -- comparing ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("expect", "differs"),
+    [
+        ({"effect": "PERMIT"}, []),
+        ({"effect": "PERMIT", "cause": "RULE", "rules": "[p/permit]"}, []),
+        ({"effect": "DENY"}, ["effect"]),
+        ({"effect": "DENY", "cause": "DEFAULT", "rules": "[]"}, ["effect", "cause", "rules"]),
+        ({"effect": "PERMIT", "rules": "[p/permit, p/deny]"}, ["rules"]),
+        ({"effect": "PERMIT", "obligations": "[{id: a, type: t, properties: {n: 1}}]"}, []),
+        ({"effect": "PERMIT", "obligations": "[]"}, ["obligations"]),
+        ({"effect": "PERMIT", "obligations": "[{id: a, type: t}]"}, ["obligations"]),
+        (
+            {"effect": "PERMIT", "obligations": "[{id: a, type: t, properties: {n: 1.0}}]"},
+            ["obligations"],
+        ),
+        (
+            {"effect": "PERMIT", "obligations": "[{id: a, type: t, properties: {n: true}}]"},
+            ["obligations"],
+        ),
+        (
+            {"effect": "PERMIT", "obligations": '[{id: a, type: t, properties: {n: "1"}}]'},
+            ["obligations"],
+        ),
+    ],
+)
+def test_every_given_key_is_compared_and_no_other(
+    expect: Mapping[str, str], differs: list[str], checker: Checker
+) -> None:
+    """What is left out is not compared; 1, 1.0, true and "1" differ."""
+    (found,) = outcomes(HEAD + row(**expect), checker)
+    assert [item.key for item in found.differences] == differs
+    assert found.passed is not bool(differs)
+
+
+def test_a_row_that_fails_says_what_came(checker: Checker) -> None:
+    """Both sides of each difference, in the author's notation."""
+    (found,) = outcomes(
+        HEAD + row(effect="DENY", obligations='[{id: a, type: t, properties: {n: "1"}}]'), checker
+    )
+    assert [(d.key, d.expected, d.actual) for d in found.differences] == [
+        ("effect", "DENY", "PERMIT"),
+        ("obligations", 't/a {n: "1"}', "t/a {n: 1}"),
+    ]
+
+
+def test_a_wrong_answer_fails_twin_without_guard(
+    checker: Checker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the comparison, a row that expects the opposite passes."""
+    text = HEAD + row(effect="DENY")
+    assert not outcomes(text, checker)[0].passed
+    monkeypatch.setattr(trial, "_differences", lambda *_: ())
+    assert outcomes(text, checker)[0].passed
+
+
+@pytest.mark.parametrize(
+    ("number", "effect", "cause"),
+    [
+        ("2", "PERMIT", "RULE"),
+        ("2.5", "PERMIT", "RULE"),
+        ("1", "DENY", "DEFAULT"),
+        # No conversion: a text, a truth value and null are not numbers.
+        ('"2"', "DENY", "DEFAULT"),
+        ("true", "DENY", "DEFAULT"),
+        ("null", "DENY", "DEFAULT"),
+        ("2026-09-15T10:00:00Z", "DENY", "DEFAULT"),
+    ],
+)
+def test_values_reach_the_condition_as_they_are_written(
+    number: str, effect: str, cause: str, checker: Checker
+) -> None:
+    """Integers are int64, floats doubles, everything else what YAML 1.2 says."""
+    (found,) = outcomes(HEAD + row(number=number, effect=effect, cause=cause), checker)
+    assert found.passed
+
+
+def test_a_request_that_the_pdp_refuses_is_no_passed_test(checker: Checker) -> None:
+    """An empty id, a tenant that cannot be told: refused, whatever is expected."""
+    found = outcomes(HEAD + row(subject='""', effect="DENY"), checker)
+    assert [(item.passed, item.refused) for item in found] == [
+        (False, "`subject.id` is required"),
+    ]
+    other = HEAD.replace("org/a", "org/two")
+    found = outcomes(other + row(effect="DENY"), checker)
+    assert [item.passed for item in found] == [False]
+    assert "`tenant` is required" in found[0].refused
+
+
+def test_a_row_overrides_the_head_of_the_document(checker: Checker) -> None:
+    """`caller` and `now` are keys of a row too."""
+    text = HEAD + row(effect="DENY", cause="CALLER")
+    text += "    caller: spiffe://demo.example.org/b\n    now: 2000-01-01T00:00:00Z\n"
+    (found,) = outcomes(text, checker)
+    assert found.passed
+    assert found.row.now_ns == 946_684_800 * 10**9
+
+
+def test_rows_go_through_the_law_of_the_pdp(
+    checker: Checker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is no second way to decide: `pdp.admission.decide` answers every row."""
+    asked = []
+    real = admission.decide
+
+    def spy(*arguments: object) -> object:
+        asked.append(arguments)
+        return real(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(admission, "decide", spy)
+    outcomes(HEAD + row(effect="PERMIT") + row("u", effect="DENY"), checker)
+    assert len(asked) == 2
+
+
+def test_a_denial_is_an_answer_though_it_is_false(checker: Checker) -> None:
+    """`bool(decision)` is false for a denial; whoever counts answers must not go by it."""
+    (found,) = outcomes(HEAD + row(subject="bob", effect="DENY"), checker)
+    assert found.decision is not None
+    assert not found.decision
+    assert found.passed
+
+
+# -- the command ----------------------------------------------------------------
+
+
+@dataclass
+class Done:
+    """What a run of the command left."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Command = Callable[..., Done]
+
+
+@pytest.fixture
+def pdp(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Runs `pdp`'s own entry point, with the commands of authors only."""
+    monkeypatch.setattr(cli, "COMMANDS", ("check", "test"))
+    monkeypatch.setenv("NO_COLOR", "1")
+
+    def run(*arguments: str | Path, cwd: Path = ROOT) -> Done:
+        monkeypatch.setattr(sys, "argv", ["pdp", *map(str, arguments)])
+        with monkeypatch.context() as there:
+            there.chdir(cwd)
+            with pytest.raises(SystemExit) as ended:
+                cli.main()
+        captured = capsys.readouterr()
+        return Done(int(ended.value.code or 0), captured.out, captured.err)
+
+    return run
+
+
+def real_process(*arguments: str) -> Done:
+    """The same in a process of its own."""
+    program = "import pdp.cli; pdp.cli.COMMANDS = ('check', 'test'); pdp.cli.main()"
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "NO_COLOR": "1", "PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The small policy with a test that passes."""
+    (tmp_path / "p.yaml").write_text(POLICY)
+    (tmp_path / "callers.yaml").write_text(CALLERS)
+    (tmp_path / "p_test.yaml").write_text(
+        HEAD + row("reads", effect="PERMIT") + row("bob", subject="bob", effect="DENY")
+    )
+    return tmp_path
+
+
+def test_the_command_passes_the_expense_reports() -> None:
+    """Exit 0, and how many ran."""
+    done = real_process("test", "policies/expense-reports")
+    assert (done.returncode, done.stdout) == (0, "104 tests passed, 0 failed\n")
+
+
+def test_a_failing_row_is_shown_with_its_place(folder: Path, pdp: Command) -> None:
+    """Path as typed, line and column of the row, expected and actual, exit 1."""
+    (folder / "p_test.yaml").write_text(
+        HEAD + row("fine", effect="PERMIT") + row("wrong", subject="bob", effect="PERMIT")
+    )
+    done = pdp("test", ".", cwd=folder)
+    assert done.returncode == 1
+    assert done.stdout.splitlines() == [
+        "p_test.yaml:10:11: failed: wrong",
+        "      effect: expected PERMIT, got DENY",
+        "      RULE by p/deny",
+        "1 test passed, 1 failed",
+    ]
+
+
+def test_rules_in_no_answer_are_named(folder: Path, pdp: Command) -> None:
+    """A rule that no answer names could be gone tomorrow; it is said, and is no failure."""
+    (folder / "p_test.yaml").write_text(HEAD + row("fine", effect="PERMIT"))
+    done = pdp("test", folder)
+    assert (done.returncode, done.stdout) == (
+        0,
+        "in no answer: p/deny\n1 test passed, 0 failed\n",
+    )
+
+
+def test_outcomes_for_machines(folder: Path, pdp: Command) -> None:
+    """`--json`: every row with what it came to; a denial has its cause and rules."""
+    done = pdp("test", "--json", folder)
+    assert done.returncode == 0
+    report = json.loads(done.stdout)
+    assert report["ok"] is True
+    assert report["rules_in_no_answer"] == []
+    assert [(t["name"], t["effect"], t["cause"], t["rules"]) for t in report["tests"]] == [
+        ("reads", "PERMIT", "RULE", ["p/permit"]),
+        ("bob", "DENY", "RULE", ["p/deny"]),
+    ]
+
+
+def test_only_some_tests_or_one_file(folder: Path, pdp: Command) -> None:
+    """`-k TEXT`, or the path of one file of tests."""
+    (folder / "q_test.yaml").write_text(HEAD + row("reads too", effect="PERMIT"))
+    assert pdp("test", folder, "-k", "READS").stdout == "2 tests passed, 0 failed\n"
+    assert pdp("test", folder / "q_test.yaml").stdout == "1 test passed, 0 failed\n"
+
+
+@pytest.mark.parametrize("arguments", [["."], [".", "-k", "nothing like it"], ["p.yaml"]])
+def test_no_test_is_an_error(arguments: list[str], folder: Path, pdp: Command) -> None:
+    """A run of nothing must not look like a run that passed: exit 2."""
+    if arguments == ["."]:
+        (folder / "p_test.yaml").unlink()
+    done = pdp("test", *arguments, cwd=folder)
+    assert done.returncode == 2
+    assert "no test" in done.stderr
+    assert done.stdout == ""
+
+
+def test_policies_with_problems_are_not_tested(folder: Path, pdp: Command) -> None:
+    """One policy that does not compile: no test is run, the problems are shown, exit 1."""
+    (folder / "q.yaml").write_text(POLICY.replace(": p", ": q").replace("subject.id", "subjct"))
+    done = pdp("test", folder)
+    assert done.returncode == 1
+    assert "`subjct` is not defined" in done.stdout
+    assert "no test was run" in done.stdout
+    done = pdp("test", "--json", folder)
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["ok"] is False
