@@ -88,6 +88,9 @@ class Disk(Protocol):
     def names(self, directory: Path) -> list[str]:
         """Names of what is in it, in no order."""
 
+    def same_directory(self, left: Path, right: Path) -> bool:
+        """Whether two paths lead to one directory."""
+
     def create(self, path: Path) -> AppendFile:
         """A new file, mode 0600. It is an error if the name is taken."""
 
@@ -204,6 +207,10 @@ class RealDisk:
     def names(self, directory: Path) -> list[str]:
         """Their names, as the system lists them."""
         return [entry.name for entry in directory.iterdir()]
+
+    def same_directory(self, left: Path, right: Path) -> bool:
+        """By device and inode, so that links do not deceive."""
+        return left.samefile(right)
 
     def create(self, path: Path) -> AppendFile:
         """Open with O_CREAT, O_EXCL and O_APPEND."""

@@ -20,8 +20,9 @@ import pdp
 from pdp.audit.appender import Appender, Body
 from pdp.audit.budget import Budget, DenialCounts, SpoolLimits, Use
 from pdp.audit.disk import Disk, Lock
+from pdp.audit.findings import Survey
 from pdp.audit.log import ENTRY_BYTES_MAX, TAG_DECISION, TAG_SUPPRESSED, PdpId, head_text
-from pdp.audit.survey import LOCK_NAME, Survey, segment_names, survey
+from pdp.audit.survey import LOCK_NAME, segment_names, survey
 from pdp.errors import ConfigurationError, SpoolError, SpoolSuppressedError
 from pdp.model import RecordRef
 from pdp.v1 import audit_pb2
@@ -133,6 +134,7 @@ class Journal:
             try:
                 _settle(directory, disk)
                 found = survey([directory], disk)
+                _insist_on_the_end(found)
                 boot = 1 + max((segment.name.boot for segment in found.segments), default=0)
                 pdp_id = PdpId(instance, worker, boot)
                 appender = Appender(
@@ -299,6 +301,15 @@ def _lock(directory: Path, disk: Disk) -> Lock:
             f"`{directory}` is in use by {who}: give each PDP a spool directory of its own"
         )
     return lock
+
+
+def _insist_on_the_end(found: Survey) -> None:
+    """A boot that went on from an older record would look like a removal for ever."""
+    if found.end_unreadable:
+        raise SpoolError(
+            "the disk cannot read the end of the spool: mend it, or move the unreadable segment "
+            "away and have `pdp audit verify` find it missing"
+        )
 
 
 def _boot_statements(found: Survey) -> list[audit_pb2.SpoolEvent]:

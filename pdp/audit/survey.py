@@ -7,15 +7,15 @@ never raises because of content, and bounds what it keeps.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from pdp.audit.budget import Budget, Use
-from pdp.audit.chain import Chain, Place, Problem, ProblemKind, Problems
+from pdp.audit.chain import Chain, Place, Problem, ProblemKind
 from pdp.audit.disk import Disk, ReadFile
+from pdp.audit.findings import SegmentFinding, Survey, Tail
 from pdp.audit.heads import HeadCheck
 from pdp.audit.log import Opened, RecordError, head_text, open_record, parse_head
 from pdp.audit.segment import (
@@ -30,7 +30,6 @@ from pdp.audit.segment import (
 from pdp.audit.statements import DeadEnd, Statements, read_opening
 from pdp.errors import ConfigurationError
 from pdp.model import RecordRef
-from pdp.v1.authorization_pb2 import EFFECT_PERMIT
 
 LOCK_NAME = "lock"
 ARCHIVE_LOCK_NAME = "archive.lock"
@@ -40,100 +39,11 @@ INDEX_NAME = "archived"
 # More than any segment that the settings allow; the rest of a larger file is not looked at.
 SEGMENT_BYTES_LIMIT = 4 * 1024**3
 _INDEX_BYTES_MAX = 512
-_NOTES_MAX = 1_000
 # Records between two calls of `progress`.
 _PROGRESS_EVERY = 1_024
 
 Visit = Callable[[Place, Opened], None]
 Progress = Callable[[int, int], None]
-
-
-@dataclass(slots=True)
-class SegmentFinding:
-    """One segment file.
-
-    Attributes:
-        name: boot and number.
-        path: where it lies.
-        size: bytes of the file.
-        records: how many records of the log are in it.
-        denial_bytes: of them, bytes of recorded denials.
-        count_bytes: bytes of counts of denials.
-        last: its last record.
-    """
-
-    name: SegmentName
-    path: Path
-    size: int = 0
-    records: int = 0
-    denial_bytes: int = 0
-    count_bytes: int = 0
-    last: RecordRef | None = None
-
-    def charge(self, budget: Budget) -> None:
-        """Count what is in it against the size budget."""
-        rest = self.size - self.denial_bytes - self.count_bytes
-        budget.charge(self.name, Use.DENIAL, self.denial_bytes)
-        budget.charge(self.name, Use.COUNTS, self.count_bytes)
-        budget.charge(self.name, Use.PERMIT, rest)
-
-    def count(self, record: Opened, size: int) -> None:
-        """One more record of the log, of `size` bytes."""
-        self.records += 1
-        self.last = record.ref
-        if record.body == "decision":
-            if record.message.decision.effect != EFFECT_PERMIT:
-                self.denial_bytes += size
-        elif record.body == "suppressed_denials":
-            self.count_bytes += size
-
-
-@dataclass(frozen=True, slots=True)
-class Tail:
-    """An incomplete record at the end of a segment, with no record behind it."""
-
-    segment: SegmentName
-    offset: int
-    length: int
-
-
-@dataclass(slots=True)
-class Survey:
-    """What was found.
-
-    Attributes:
-        segments: by age.
-        problems: damage and forgery; empty if the log holds.
-        notes: what is explained but worth knowing.
-        records: how many records the log has.
-        first, last: its ends.
-        tails: incomplete bytes at its very end. Of several segments, if opening
-            the next one was cut short too.
-        anchor: the latest head from outside that was found in it.
-        after_anchor: records behind that one.
-        origin: hash of the record elsewhere that the first one goes on from.
-    """
-
-    segments: list[SegmentFinding] = field(default_factory=list)
-    problems: Problems = field(default_factory=Problems)
-    notes: list[str] = field(default_factory=list)
-    records: int = 0
-    first: Opened | None = None
-    last: Opened | None = None
-    tails: list[Tail] = field(default_factory=list)
-    anchor: RecordRef | None = None
-    after_anchor: int = 0
-    origin: bytes | None = None
-
-    @property
-    def size(self) -> int:
-        """Bytes of all segments."""
-        return sum(segment.size for segment in self.segments)
-
-    def note(self, text: str) -> None:
-        """Keep a remark, up to a limit."""
-        if len(self.notes) < _NOTES_MAX:
-            self.notes.append(text)
 
 
 def segment_names(disk: Disk, folder: Path) -> list[SegmentName]:
@@ -185,6 +95,28 @@ def survey(
     return _Surveyor(folders, disk, heads, visit, progress).run()
 
 
+class _ReadFailedError(Exception):
+    """A read from the disk failed. Kept apart from errors of who looks at the records."""
+
+    def __init__(self, reason: OSError) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+
+
+class _Guarded:
+    """A file whose failures are findings."""
+
+    def __init__(self, file: ReadFile) -> None:
+        self._file = file
+        self.size = file.size
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        try:
+            return self._file.read_at(offset, length)
+        except OSError as error:
+            raise _ReadFailedError(error) from error
+
+
 class _Surveyor:
     """One survey."""
 
@@ -206,6 +138,7 @@ class _Surveyor:
         self._chain = Chain(self._problems, origins)
         self._heads = HeadCheck(heads, self._problems)
         self._statements = Statements()
+        self._unreadable: SegmentName | None = None
         self._places: dict[SegmentName, list[Path]] = {}
         for folder in folders:
             for name in segment_names(disk, folder):
@@ -214,9 +147,15 @@ class _Surveyor:
     def run(self) -> Survey:
         result, chain = self._result, self._chain
         names = sorted(self._places)
+        total = 0
+
+        def first_look(name: SegmentName, file: ReadFile) -> None:
+            nonlocal total
+            total += file.size
+            self._read_statements(name, file)
+
         for name in names:
-            self._with_file(name, functools.partial(self._read_statements, name))
-        total = self._total_bytes(names)
+            self._with_file(name, functools.partial(first_look, name))
         done = 0
         for name in names:
             finding = SegmentFinding(name, self._places[name][0])
@@ -230,6 +169,9 @@ class _Surveyor:
         self._heads.finish(chain)
         result.records, result.first, result.last = chain.records, chain.first, chain.last
         result.origin = chain.origin
+        # Names sort like ages, as text too.
+        unreadable = self._unreadable
+        result.end_unreadable = bool(unreadable and str(unreadable) >= chain.last_place.segment)
         result.anchor = self._heads.anchor
         result.after_anchor = chain.records - self._heads.anchor_records
         self._note_origin()
@@ -243,24 +185,26 @@ class _Surveyor:
         report: bool = False,
     ) -> None:
         """Run `read` on a segment; a file that cannot be read is a finding, not the end."""
-        try:
-            with self._disk.open(self._places[name][0]) as file:
-                read(file)
-        except OSError as error:
-            if report:
-                hint = " (was it archived while this ran? run it again)"
-                gone = hint if isinstance(error, FileNotFoundError) else ""
-                message = f"cannot be read: {error.strerror or error}{gone}"
-                self._segment_problem(name, message)
+        failure: OSError | None = None
+        with contextlib.ExitStack() as stack:
+            try:
+                file = stack.enter_context(self._disk.open(self._places[name][0]))
+            except OSError as error:
+                failure = error
+            else:
+                try:
+                    read(_Guarded(file))
+                except _ReadFailedError as error:
+                    failure = error.reason
+        if failure is not None:
+            self._unreadable = max(name, self._unreadable or name)
+        if failure is not None and report:
+            hint = " (was it archived while this ran? run it again)"
+            gone = hint if isinstance(failure, FileNotFoundError) else ""
+            self._segment_problem(name, f"cannot be read: {failure.strerror or failure}{gone}")
 
     def _segment_problem(self, name: SegmentName, message: str, offset: int = 0) -> None:
         self._problems.add(Problem(ProblemKind.SEGMENT, Place(str(name), offset), message))
-
-    def _total_bytes(self, names: Sequence[SegmentName]) -> int:
-        sizes: list[int] = []
-        for name in names:
-            self._with_file(name, lambda file: sizes.append(file.size))
-        return sum(sizes)
 
     def _read_statements(self, name: SegmentName, file: ReadFile) -> None:
         size = min(file.size, SEGMENT_BYTES_LIMIT)
@@ -355,7 +299,7 @@ class _Surveyor:
         for other in others:
             try:
                 with self._disk.open(first) as left, self._disk.open(other) as right:
-                    same = _same_content(left, right)
+                    same = same_content(left, right)
             except OSError:
                 same = False
             if same:
@@ -373,7 +317,8 @@ class _Surveyor:
                 )
 
 
-def _same_content(left: ReadFile, right: ReadFile) -> bool:
+def same_content(left: ReadFile, right: ReadFile) -> bool:
+    """Byte by byte."""
     if left.size != right.size:
         return False
     step = 1024 * 1024

@@ -12,9 +12,10 @@ from pathlib import Path
 
 from pdp.audit.budget import SpoolLimits
 from pdp.audit.chain import Place
+from pdp.audit.findings import Survey
 from pdp.audit.journal import Journal, Waiting
 from pdp.audit.log import Opened
-from pdp.audit.survey import Survey, survey
+from pdp.audit.survey import survey
 from pdp.errors import SpoolError
 from pdp.model import RecordRef
 from pdp.v1 import audit_pb2
@@ -25,7 +26,7 @@ from tests.simulators.disk import PowerLoss, SimulatedDisk
 SPOOL = Path("/spool")
 NOW_NS = 1_790_000_000 * NANOS
 FAULT_KINDS = frozenset(
-    {"write", "sync", "create", "remove", "rename", "sync_directory", "make_directory"}
+    {"write", "sync", "create", "open", "remove", "rename", "sync_directory", "make_directory"}
 )
 
 

@@ -186,6 +186,10 @@ class SimulatedDisk:
             raise FileNotFoundError(errno.ENOENT, "No such file or directory", str(directory))
         return sorted(self._names[directory])
 
+    def same_directory(self, left: Path, right: Path) -> bool:
+        """There are no links."""
+        return left == right
+
     def create(self, path: Path) -> _SimulatedAppendFile:
         """A name that is not durable yet."""
         names = self._names[path.parent]
@@ -202,7 +206,8 @@ class SimulatedDisk:
 
     @contextlib.contextmanager
     def open(self, path: Path) -> Iterator[_SimulatedReadFile]:
-        """Reads never fail here."""
+        """Fails, if it does, when the file is opened."""
+        self.operate("open", lambda _part: None, self.epoch)
         yield _SimulatedReadFile(self._inode(path))
 
     def sync_file(self, path: Path) -> None:
