@@ -21,17 +21,16 @@ if TYPE_CHECKING:
 
 HELP = """Make, build, sign, publish and check policy bundles.
 
-A bundle is an archive of policies. It is published in a TUF repository: a directory
-of signed files that any web server can serve. PDPs start from `root.json`, verify
-everything, and deny once the repository's heartbeat is more than an hour old.
+A bundle is an archive of policies. It is published in a TUF repository:
+a directory of signed files that any web server can serve. PDPs start from
+`root.json`, verify everything, and deny once the repository's heartbeat
+is more than an hour old.
 
 \b
-  pdp bundle init --caller spiffe://example.org/web   once: keys, roles, first caller
-  pdp bundle build policies                           policies -> bundle.tar
-  pdp bundle publish bundle.tar                       sign it and make it current
-  pdp bundle freshen --every 600                      keep the heartbeat going
-  pdp bundle verify repository                        what a PDP would say to it
-  pdp bundle show                                     roles, expiries, revision
+1. pdp bundle init --caller spiffe://example.org/web
+2. pdp bundle build policies
+3. pdp bundle publish bundle.tar
+4. pdp bundle freshen --every 600
 """
 
 Repository = Annotated[
@@ -75,11 +74,13 @@ def init(
 ) -> None:
     """Make a repository: keys, roles, an empty list of denials, no bundle yet.
 
-    Roles without options: root 3-of-5 for 365d, targets 2-of-3 for 90d, policies/default
-    2-of-3 for 30d, emergency 1-of-3 for 30d, snapshot 1-of-1 for 30d, timestamp 1-of-1 for 1h.
+    Roles without options: root 3-of-5 for 365d, targets 2-of-3 for 90d,
+    policies/default 2-of-3 for 30d, emergency 1-of-3 for 30d,
+    snapshot 1-of-1 for 30d, timestamp 1-of-1 for 1h.
 
-    Keys are files in a folder of their own. For keys in an HSM, a KMS or Vault write
-    repository.toml and the public keys into that folder first: see docs/bundle.md.
+    Keys are files in a folder of their own. For keys in an HSM, a KMS or
+    Vault write repository.toml and the public keys into that folder first:
+    see docs/bundle.md.
 
     Example: pdp bundle init --caller spiffe://example.org/web --small-team
     """
@@ -179,16 +180,17 @@ def publish(
     repository: Repository = DEFAULT_REPOSITORY,
     keys: Keys = DEFAULT_KEYS,
 ) -> None:
-    r"""Sign and make current: a bundle, denials that cannot wait, or roles about to expire.
+    """Sign and make current: a bundle, urgent denials, or roles about to expire.
 
-    The bundle is rebuilt from its own sources first, and every byte compared: nobody
-    signs a compiled policy that is not its source's. Readers see the old state or the
-    new one, never a mixture.
+    The bundle is rebuilt from its own sources first, and every byte compared:
+    nobody signs a compiled policy that is not its source's. Readers see the
+    old state or the new one, never a mixture.
 
-    \b
-    Examples: pdp bundle publish bundle.tar
-              pdp bundle publish --emergency denials.json
-              pdp bundle publish --renew targets
+    Example: pdp bundle publish bundle.tar
+
+    Example: pdp bundle publish --emergency denials.json
+
+    Example: pdp bundle publish --renew targets
     """
     from pdp.archive import ArchiveLimits
     from pdp.bundle.denials import DENIALS_BYTES_MAX
@@ -210,8 +212,9 @@ def freshen(
 ) -> None:
     """Sign the timestamp anew: the heartbeat that tells PDPs the policies still hold.
 
-    It lives an hour; sign it every ten minutes, and a signer may be out for fifty before
-    PDPs deny. Needs the timestamp key only. Stops cleanly on SIGTERM and Ctrl-C.
+    It lives an hour; sign it every ten minutes, and a signer may be out for
+    fifty before PDPs deny. Needs the timestamp key only. Stops cleanly on
+    SIGTERM and Ctrl-C.
 
     Example: pdp bundle freshen --every 600
     """

@@ -22,15 +22,15 @@ def verify(
     ] = False,
     revision_floor: Annotated[int, typer.Option(min=1, help="The lowest acceptable revision.")] = 1,
 ) -> None:
-    r"""Say what a PDP that starts now, with this root, would say to a repository.
+    """Say what a PDP that starts now, with this root, would say to a repository.
 
-    Reads the repository as a PDP does and keeps nothing. Exit code 0 if a PDP would load
-    it, 1 if it would refuse it or could not reach it. An archive file is checked for its
-    form and contents only: it carries no signatures.
+    Reads the repository as a PDP does and keeps nothing. Exit code 0 if a PDP
+    would load it, 1 if it would refuse it or could not reach it. An archive
+    file is checked for its form and contents only: it carries no signatures.
 
-    \b
-    Examples: pdp bundle verify https://policies.example.org --root root.json
-              pdp bundle verify bundle.tar --rebuild      before you sign it
+    Example: pdp bundle verify https://policies.example.org --root root.json
+
+    Example: pdp bundle verify bundle.tar --rebuild
     """
     from pdp.archive import ArchiveLimits
     from pdp.bundle.contents import check_manifest, compile_bundle, read_bundle

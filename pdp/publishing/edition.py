@@ -168,13 +168,18 @@ class Edition:
     def _refuse_expired(self, done: dict[str, Metadata[Any]]) -> None:
         """A timestamp over an expired role would be signed for nobody."""
         now = datetime.fromtimestamp(self.now_s, UTC)
-        for role in (ROOT, TARGETS, *DELEGATED, SNAPSHOT):
-            metadata = self._current(role, done)
-            if metadata.signed.is_expired(now):
-                raise BundleRefusedError(
-                    f"the role `{role}` expired {metadata.signed.expires:%Y-%m-%dT%H:%M:%SZ}: add "
-                    f"`--renew {role}` to `pdp bundle publish`"
-                )
+        expired = [
+            role
+            for role in (ROOT, TARGETS, *DELEGATED, SNAPSHOT)
+            if self._current(role, done).signed.is_expired(now)
+        ]
+        if expired:
+            names = ", ".join(f"`{role}`" for role in expired)
+            options = " ".join(f"--renew {role}" for role in expired)
+            raise BundleRefusedError(
+                f"expired: {names}; no PDP would load what is signed now: "
+                f"run `pdp bundle publish {options}`"
+            )
 
     def _sign(self, role: str, signed: Any, delegators: list[Root | Targets]) -> Metadata[Any]:
         """Sign with every key at hand that a delegator names; each threshold must be met."""
