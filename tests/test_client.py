@@ -353,6 +353,45 @@ def test_a_client_used_before_a_fork_denies_after_it(firing_range: FiringRange) 
     ]
 
 
+# A thread holds the client's lock at the moment of the fork, as `_settle` may.
+FORKED_WHILE_LOCKED = """
+    import os, signal, sys, threading
+    from pdp_client import Client, Resource, Subject, _endpoint
+    target, trust, certificate, key, guard = sys.argv[1:]
+    client = Client(target, trust_bundle=trust, certificate=certificate, key=key, budget_s=1)
+    if guard == "without":
+        _endpoint._endpoints.clear()
+    locked, done = threading.Event(), threading.Event()
+    def hold():
+        with client._lock:
+            locked.set()
+            done.wait()
+    holder = threading.Thread(target=hold)
+    holder.start()
+    locked.wait()
+    child = os.fork()
+    if child == 0:
+        signal.alarm(3)
+        client.authorize(Subject("user", "alice"), "permit", Resource("report", "7"))
+        os._exit(0)
+    print("answered" if os.waitstatus_to_exitcode(os.wait()[1]) == 0 else "hung")
+    done.set()
+    holder.join()
+"""
+
+
+def test_a_fork_while_the_client_is_locked_does_not_hang(firing_range: FiringRange) -> None:
+    """In the child, nobody is left to let go of the lock: it gets a new one."""
+    arguments = (firing_range.target(), *firing_range.files().values())
+    assert run(FORKED_WHILE_LOCKED, *arguments, "with") == "answered\n"
+
+
+def test_a_fork_while_locked_twin_without_guard(firing_range: FiringRange) -> None:
+    """Without the new lock the child would wait for ever."""
+    arguments = (firing_range.target(), *firing_range.files().values())
+    assert run(FORKED_WHILE_LOCKED, *arguments, "without") == "hung\n"
+
+
 def test_a_client_belongs_to_one_event_loop(firing_range: FiringRange) -> None:
     """In a second event loop it denies at once, instead of waiting for the first."""
     client = AsyncClient(firing_range.target(), **firing_range.files(), budget_s=GENEROUS_S)
@@ -383,6 +422,16 @@ def test_a_trust_bundle_without_certificates_is_refused(
     bad.write_bytes(content)
     with pytest.raises(ConfigurationError, match="holds no certificates"):
         Client("localhost:1", **firing_range.files(trust_bundle=bad))
+
+
+def test_a_trust_bundle_may_have_comments(firing_range: FiringRange, tmp_path: Path) -> None:
+    """Published bundles name their authorities in comments, in any script."""
+    bundle = tmp_path / "trust.pem"
+    named = "# Zertifizierungsstelle für Prüfungen\n".encode()
+    bundle.write_bytes(named + firing_range.files()["trust_bundle"].read_bytes())
+    files = firing_range.files(trust_bundle=bundle)
+    with Client(firing_range.target(), **files, budget_s=GENEROUS_S) as client:
+        assert client.authorize(ALICE, "permit", REPORT)
 
 
 def test_a_key_of_another_certificate_is_refused(firing_range: FiringRange) -> None:

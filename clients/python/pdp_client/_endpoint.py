@@ -13,6 +13,7 @@ import secrets
 import ssl
 import threading
 import time
+import weakref
 from collections import Counter
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -60,6 +61,22 @@ CHANNEL_OPTIONS: Final[tuple[tuple[str, int | str], ...]] = (
 )
 
 
+# All endpoints of this process, for `_after_fork`.
+_endpoints: weakref.WeakSet[Endpoint] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    """Give every endpoint a new lock: another thread may have held the old one when this forked.
+
+    It would be held for ever in the child, and a denial there would never come.
+    """
+    for endpoint in list(_endpoints):
+        endpoint._lock = threading.Lock()  # noqa: SLF001 our own class
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
 class Endpoint:
     """Where a PDP is, how it is authenticated, and what came of asking it.
 
@@ -93,6 +110,7 @@ class Endpoint:
         self._denials: Counter[Cause] = Counter()
         self._warned_at = -WARNINGS_INTERVAL_S
         self._unwarned = 0
+        _endpoints.add(self)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._target}>"
@@ -218,8 +236,8 @@ def _credentials(trust_bundle: Path, certificate: Path, key: Path) -> grpc.Chann
     roots, chain, private = (_read(path) for path in (trust_bundle, certificate, key))
     judge = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
-        judge.load_verify_locations(cadata=roots.decode("ascii"))
-    except (ssl.SSLError, ValueError):
+        judge.load_verify_locations(trust_bundle)
+    except ssl.SSLError:
         raise ConfigurationError(
             f"the trust bundle `{trust_bundle}` holds no certificates in PEM form"
         ) from None
