@@ -100,26 +100,30 @@ def position_of(source: str, offset: int) -> Position:
     return Position("", before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1)
 
 
-def walk(root: Node) -> Iterator[Node]:
-    """Every node of a tree, the outermost first."""
-    waiting: list[Node] = [root]
+def walk(root: Node) -> Iterator[tuple[Node, frozenset[str]]]:
+    """Every node of a tree, the outermost first, with the loop variables around it."""
+    waiting: list[tuple[Node, frozenset[str]]] = [(root, frozenset())]
     while waiting:
-        node = waiting.pop()
-        yield node
+        node, bound = waiting.pop()
+        yield node, bound
+        below: list[Node] = []
         match node:
             case Select(operand):
-                waiting.append(operand)
+                below = [operand]
             case Call(_, target, args):
-                waiting.extend(args if target is None else (target, *args))
+                below = [*args] if target is None else [target, *args]
             case ListNode(elements):
-                waiting.extend(elements)
+                below = [*elements]
             case MapNode(entries):
-                waiting.extend(part for entry in entries for part in (entry.key, entry.value))
+                below = [part for entry in entries for part in (entry.key, entry.value)]
             case Comprehension():
-                waiting += (node.iter_range, node.accu_init, node.loop_condition)
-                waiting += (node.loop_step, node.result)
+                waiting += [(node.iter_range, bound), (node.accu_init, bound)]
+                inner = bound | {node.iter_var, node.iter_var2, node.accu_var}
+                parts = (node.loop_condition, node.loop_step, node.result)
+                waiting += [(part, inner) for part in parts]
             case Literal() | Ident():
                 pass
+        waiting += [(part, bound) for part in below]
 
 
 def _refuse(source: str, offset: int, message: str, suggestion: str = "") -> NoReturn:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import random
@@ -24,7 +25,7 @@ from pdp.cel.syntax import Expression
 from pdp.checked_expr import decode
 from pdp.errors import ExpressionError
 from pdp.model import Verdict
-from pdp.values import NANOS
+from pdp.values import NANOS, Uint
 from tests.cel_generator import VARIABLES, Generator
 from tests.cel_tiers import Outcome, Tiers
 from tests.celspec import tagged
@@ -180,7 +181,7 @@ def test_true_is_not_one_twin_without_guard(
     """Python's own `==` would let `true` pass for 1."""
 
     def unguarded(value: Any, other: codegen.Code, _frame: Any) -> Any:
-        return codegen.compare(other.tree, (fast_operators.ast.Eq(), codegen.literal(value)))
+        return codegen.compare(other.tree, (ast.Eq(), codegen.literal(value)))
 
     monkeypatch.setattr(fast_operators, "_equal_to_constant", unguarded)
     compiled = compile_text(checker, "context.a == 1")
@@ -193,7 +194,7 @@ OVERFLOWS = "context.n + 1 > context.n || size(context.s) + 9223372036854775807 
 def test_overflow_is_an_error(checker: Checker) -> None:
     """int64 arithmetic never leaves int64, in either tier."""
     compiled = compile_text(checker, OVERFLOWS)
-    attributes = {"context": {"n": 2**63 - 1, "s": "x"}}
+    attributes: dict[str, Any] = {"context": {"n": 2**63 - 1, "s": "x"}}
     assert compiled.verdict(attributes) is Verdict.DOUBT
 
 
@@ -208,7 +209,7 @@ def test_overflow_is_an_error_twin_without_guard(
 
 
 SPENDS = "context.xs.all(x, context.xs.all(y, x == y)) || true"
-MANY = {"context": {"xs": ["same"] * 300}}
+MANY: dict[str, Any] = {"context": {"xs": ["same"] * 300}}
 
 
 def test_spent_budget_is_not_absorbed(checker: Checker) -> None:
@@ -261,7 +262,7 @@ def test_has_is_not_a_substring_test_twin_without_guard(
     always = codegen.literal(True)
     monkeypatch.setattr(
         "pdp.cel.fast.kind_is",
-        lambda value, _kind: codegen.compare(value, (fast_operators.ast.IsNot(), always)),
+        lambda value, _kind: codegen.compare(value, (ast.IsNot(), always)),
     )
     compiled = compile_text(checker, "has(context.m.dep)")
     assert compiled.verdict({"context": {"m": "department"}}) is Verdict.TRUE
@@ -285,7 +286,7 @@ def oracle_answers(cases: list[dict[str, Any]]) -> list[list[list[Any]]]:
     return answers
 
 
-ORACLE_TYPES = {bool: "BOOL", int: "INT", str: "STRING", float: "DOUBLE"}
+ORACLE_TYPES = {bool: "BOOL", int: "INT", Uint: "UINT", str: "STRING", float: "DOUBLE"}
 
 
 def ours(compiled: CompiledExpression, attributes: dict[str, Any]) -> list[Any]:
@@ -386,7 +387,10 @@ def test_verdicts_do_not_mix_across_threads(checker: Checker) -> None:
     compiled = compile_text(checker, source)
 
     def ask(at: int) -> bool:
-        attributes = {"subject.id": f"u{at}", "context": {"xs": ["a", f"u{at % 2 * at}"]}}
+        attributes: dict[str, Any] = {
+            "subject.id": f"u{at}",
+            "context": {"xs": ["a", f"u{at % 2 * at}"]},
+        }
         want = Verdict.TRUE if at % 2 or at == 0 else Verdict.FALSE
         return compiled.verdict(attributes) is want
 

@@ -28,7 +28,7 @@ from google.protobuf.message import DecodeError
 
 from pdp import checked_expr
 from pdp.authoring.checker_messages import explain
-from pdp.cel.syntax import Expression
+from pdp.cel.syntax import Expression, Ident, Select
 from pdp.errors import ExpressionError, Position
 from pdp.v1 import checked_pb2
 
@@ -300,25 +300,20 @@ def _refuse_answer(reason: str) -> NoReturn:
 
 def _refuse_traps(expression: Expression, variables: Mapping[str, str]) -> None:
     """Two things the checker lets through that never mean what they say."""
-    parents = {name.rpartition(".")[0] for name in variables} - {""}
-    for node in checked_expr.walk(expression.root):
-        at = checked_expr.position_of(expression.source, node.offset)
-        name = getattr(node, "name", "")
-        if (
-            "." in name.removeprefix(".")
-            and expression.source[node.offset : node.offset + 1] == "("
-        ):
-            # The checker turns `has(subject.id)` into plain `subject.id`.
-            message = f"`has({name})`: the attribute `{name}` is always there"
-            raise ExpressionError(message, at, f"write `has({name}.field)` or `{name} != ...`")
-        operand = getattr(node, "operand", None)
-        parent = getattr(operand, "name", "").removeprefix(".")
-        if parent in parents:
-            field = getattr(node, "field", "")
-            known = sorted(
-                other.removeprefix(f"{parent}.")
-                for other in variables
-                if other.startswith(f"{parent}.")
-            )
-            message = f"`{parent}` has no `{field}`"
-            raise ExpressionError(message, at, f"it has {', '.join(f'`{k}`' for k in known)}")
+    source = expression.source
+    for node, bound in checked_expr.walk(expression.root):
+        at = checked_expr.position_of(source, node.offset)
+        match node:
+            case Ident(name) if "." in name[1:] and source[node.offset : node.offset + 1] == "(":
+                # The checker turns `has(subject.id)` into plain `subject.id`;
+                # the position is still that of the macro.
+                message = f"`has({name})`: the attribute `{name}` is always there"
+                raise ExpressionError(message, at, f"write `has({name}.field)`, or compare it")
+            case Select(Ident(name), field) if name not in bound:
+                parent = f"{name.removeprefix('.')}."
+                known = [f"`{v.removeprefix(parent)}`" for v in variables if v.startswith(parent)]
+                if known:
+                    message = f"`{parent[:-1]}` has no `{field}`"
+                    raise ExpressionError(message, at, f"it has {', '.join(sorted(known))}")
+            case _:
+                continue

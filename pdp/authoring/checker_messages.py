@@ -10,6 +10,7 @@ from types import MappingProxyType
 from pdp.errors import ExpressionError, Position
 
 _ERROR = re.compile(r"ERROR: <input>:(-?\d+):(-?\d+): (.*)")
+_HAS = re.compile(r"\bhas\s*\(\s*([\w.]+)\s*\)")
 _OPERATORS = MappingProxyType(
     {
         "_?_:_": "? :",
@@ -78,8 +79,16 @@ def explain(words: str, source: str, variables: Mapping[str, str]) -> Expression
     for pattern, make in _SHAPES:
         if match := re.match(pattern, said, re.DOTALL):
             message, hint = make(match, variables)
-            return ExpressionError(message, position, hint)
+            return ExpressionError(message, position, hint or _misused_has(source, variables))
     return ExpressionError(f"{said[:1].lower()}{said[1:300]}", position)
+
+
+def _misused_has(source: str, variables: Mapping[str, str]) -> str:
+    """A hint at `has(subject.id)`, which the checker takes for `subject.id` itself."""
+    for found in _HAS.finditer(source):
+        if found[1] in variables:
+            return f"`has({found[1]})` is no test: `{found[1]}` is always there"
+    return ""
 
 
 def _too_deep() -> ExpressionError:

@@ -20,6 +20,8 @@ from pdp.values import Value
 
 __all__ = ["BudgetSpentError", "CelError", "CompiledExpression", "compile_expression"]
 
+_TRUE, _FALSE, _DOUBT, _SPENT = Verdict.TRUE, Verdict.FALSE, Verdict.DOUBT, Verdict.SPENT
+
 
 class CompiledExpression:
     """A condition, ready to be evaluated. Immutable; safe to share between threads.
@@ -58,27 +60,26 @@ class CompiledExpression:
         try:
             value = self._fast(attributes, [self._fast_units])
         except Exception:  # noqa: BLE001 - errors, absorbed or not, are the exact tier's
-            return self._exact_verdict(attributes)
+            try:
+                return self._exact_verdict(attributes)
+            except Exception:  # noqa: BLE001 - at the end of the stack, not even the call fits
+                return _DOUBT
         # INVARIANT: exactly a bool. `1` is not true, and nothing else is false.
         if value is True:
-            return Verdict.TRUE
-        if value is False:
-            return Verdict.FALSE
-        return Verdict.DOUBT
+            return _TRUE
+        return _FALSE if value is False else _DOUBT
 
     def _exact_verdict(self, attributes: Mapping[str, Value]) -> Verdict:
         """The verdict by the exact tier alone, from the beginning, with a fresh budget."""
         try:
             value = self._exact.evaluate(attributes, [self._units_max])
         except BudgetSpentError:
-            return Verdict.SPENT
+            return _SPENT
         except Exception:  # noqa: BLE001 - a surprise must not become an answer
-            return Verdict.DOUBT
+            return _DOUBT
         if value is True:
-            return Verdict.TRUE
-        if value is False:
-            return Verdict.FALSE
-        return Verdict.DOUBT
+            return _TRUE
+        return _FALSE if value is False else _DOUBT
 
     def value(self, attributes: Mapping[str, Value]) -> Value:
         """The value, by the exact tier.
