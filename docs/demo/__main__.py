@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from docs.demo.questions import CAN_MEET, FIRST, MALLORY, QUESTIONS, Question
+from docs.demo.questions import CAN_MEET, FIRST, MALLORY, MANAGER_BOB, QUESTIONS, Question
 from docs.demo.scene import POLICIES, ROOT, Scene, Server, StageError
 from pdp_client import Cause, Client, Decision, Effect, RecordRef
 
@@ -92,8 +92,8 @@ def _prepare(show: Show, scene: Scene) -> Path:
     return yesterday
 
 
-def _answer(show: Show, client: Client, questions: tuple[Question, ...]) -> RecordRef | None:
-    """Ask everything; returns the record of the last answer."""
+def _answer(show: Show, client: Client, questions: tuple[Question, ...]) -> list[RecordRef]:
+    """Ask everything; returns the records that answers named, in order."""
     # Not in the table: it pays for the connection and both processes' first steps.
     _, first_s = ask(client, FIRST)
     show.say(f"the first answer took {first_s * 1000:.0f} ms, TLS handshake included; then:")
@@ -103,9 +103,8 @@ def _answer(show: Show, client: Client, questions: tuple[Question, ...]) -> Reco
     table.add_column("cause", no_wrap=True)
     table.add_column("rule", overflow="fold")
     table.add_column("µs", justify="right", no_wrap=True)
-    last = None
+    records = []
     wrong = []
-    unrecorded = 0
     for question in questions:
         decision, seconds = ask(client, question)
         style = "green" if decision else "red"
@@ -119,12 +118,12 @@ def _answer(show: Show, client: Client, questions: tuple[Question, ...]) -> Reco
         expected = (question.effect, question.cause, question.rule in ("", *decision.rules))
         if expected != (decision.effect, decision.cause, True):
             wrong.append(question.words)
-        unrecorded += decision.record is None
-        last = decision.record or last
+        if decision.record:
+            records.append(decision.record)
     show.out.print(table)
     show.promise("every answer is the one that the policies' authors expect", kept=not wrong)
-    show.promise("every answer names its durable record", kept=unrecorded == 0)
-    return last
+    show.promise("every answer names its durable record", kept=len(records) == len(questions))
+    return records
 
 
 def _kill(show: Show, client: Client, server: Server) -> None:
@@ -143,11 +142,12 @@ def _kill(show: Show, client: Client, server: Server) -> None:
     show.promise("inside the budget", kept=seconds <= BUDGET_S + SCHEDULING_S)
 
 
-def _tamper(show: Show, scene: Scene, head: RecordRef | None) -> None:
+def _tamper(show: Show, scene: Scene, records: list[RecordRef]) -> None:
     show.title(4, "Falsify: one byte of the record is changed on disk")
-    if head is None:
-        show.promise("an answer told where its record is", kept=False)
+    if len(records) < len(QUESTIONS):
+        show.promise("there is a record of each answer to falsify", kept=False)
         return
+    head, victim = records[-1], records[1]
     anchor = f"{head.pdp_id}:{head.seq}:{head.hash.hex()}"
     before = scene.pdp("audit", "verify", scene.record, "--head", anchor, expect=None)
     show.promise(
@@ -156,14 +156,16 @@ def _tamper(show: Show, scene: Scene, head: RecordRef | None) -> None:
     )
     segment = max(scene.record.rglob("*.seg"), key=lambda path: path.stat().st_size)
     content = bytearray(segment.read_bytes())
-    at = content.rindex(b"mallory")
+    # The approval that Bob gave: its record is the first with his name.
+    at = content.index(MANAGER_BOB.id.encode())
     content[at] ^= 0x01
     segment.write_bytes(content)
     after = scene.pdp("audit", "verify", scene.record, "--head", anchor, expect=None)
-    show.quote(after.stdout + after.stderr)
+    said = after.stdout + after.stderr
+    show.quote(said)
     show.promise(
         f"one bit of byte {at} is enough: verification refuses, and names the record",
-        kept=after.returncode == 1 and f"{head.seq}" in after.stdout + after.stderr,
+        kept=after.returncode == 1 and f"{victim.pdp_id} seq {victim.seq}:" in said,
     )
     content[at] ^= 0x01
     segment.write_bytes(content)
@@ -192,9 +194,9 @@ def run(folder: Path, questions: tuple[Question, ...] = QUESTIONS) -> int:
     yesterday = _prepare(show, scene)
     show.title(2, "Ask: pdp serve on localhost, mutual TLS, the Python client")
     with scene.serving(scene.repository) as server, scene.client(server, CAN_MEET) as client:
-        head = _answer(show, client, questions)
+        records = _answer(show, client, questions)
         _kill(show, client, server)
-    _tamper(show, scene, head)
+    _tamper(show, scene, records)
     _replay(show, scene, yesterday)
     seconds = time.perf_counter() - started
     if show.broken:

@@ -139,6 +139,8 @@ folder = "{self.record}"
             watchdog.cancel()
         if not line:
             process.wait()
+            if process.stdout:
+                process.stdout.close()
             message = f"pdp serve did not start:\n{(self.folder / 'serve.log').read_text()}"
             raise StageError(message)
         return Server(process, json.loads(line)["port"])
