@@ -67,7 +67,8 @@ def compile_one(data: bytes, checker: Checker) -> bool:
 # What is put in: pieces of YAML, of CEL, and of nothing.
 WORDS = (
     "- : # ' \" [ ] { } , | > ! ? % @ ` ~ * \\ ( ) . & é 漢 \u202e &a *a !t null true 0 1e9 "
-    "in && || 99999999999999999999 == subject now deny permit has( .all(x,x) \\u0000 \\ud800 --- <<: when:"
+    "in && || == 99999999999999999999 "
+    "subject now deny permit has( .all(x,x) \\u0000 \\ud800 --- <<: when:"
 )
 PIECES = (
     *(word.encode() for word in WORDS.split()),
