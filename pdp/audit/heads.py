@@ -49,8 +49,8 @@ class HeadCheck:
         """Judge the heads that were not met.
 
         Raises:
-            ConfigurationError: a head is older than what is here, so nothing
-                can be said about it without the archive.
+            ConfigurationError: a head is older than what is here, and what is
+                here goes on from an archive: nothing can be said without that.
         """
         for head in (head for heads in self._wanted.values() for head in heads):
             if head not in self._settled:
@@ -74,7 +74,7 @@ class HeadCheck:
                 f"a head names it, but the log ends with {head_text(last.ref)}: its tail is cut"
             )
             self._report(ProblemKind.CUT, chain.last_place, message, head)
-        elif order < _order(first.ref.pdp_id, first.ref.seq):
+        elif chain.origin is not None and order < _order(first.ref.pdp_id, first.ref.seq):
             raise ConfigurationError(
                 f"`{head_text(head)}` is older than what is here, so nothing can be said about it: "
                 "give the folder it was archived to as well"
