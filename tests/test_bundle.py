@@ -772,6 +772,30 @@ def test_partly_fetched_edition_leaves_the_last_good_usable(reader: Reader) -> N
     assert (reader.revision, bool(reader.decide())) == (1, True)
 
 
+@pytest.mark.parametrize("version", [True, 2**60])
+def test_version_that_cannot_be_remembered_is_refused(
+    reader: Reader, monkeypatch: pytest.MonkeyPatch, version: int
+) -> None:
+    """TUF takes any number; the state file must be able to give it back."""
+    reader.repository.timestamp.version = version
+    reader.repository.files["metadata/timestamp.json"] = reader.repository.sign(
+        reader.repository.timestamp, reader.repository.signers["timestamp"]
+    )
+    reader.serve()
+    refuses_to_start(reader, "a version that is no version")
+    # The twin without guard: a stolen online key would end every restart.
+    if version is not True:
+        monkeypatch.setattr(trust, "_VERSION_MAX", 2**64)
+        reader.repository.timestamp.version = 2**63
+        reader.repository.files["metadata/timestamp.json"] = reader.repository.sign(
+            reader.repository.timestamp, reader.repository.signers["timestamp"]
+        )
+        reader.serve()
+        reader.start()
+        with pytest.raises(StateFileError):
+            reader.start()
+
+
 def test_state_folder_belongs_to_one_process(reader: Reader) -> None:
     """Two PDPs on one state folder would undo each other's memory."""
     reader.start()
@@ -781,6 +805,16 @@ def test_state_folder_belongs_to_one_process(reader: Reader) -> None:
             EvaluationLimits(),
             reader.clock,
         ).start()
+
+
+def test_what_a_killed_poll_left_behind_is_removed(reader: Reader) -> None:
+    """Folders of polls that never ended do not pile up."""
+    reader.start()
+    reader.stop()
+    (reader.state / "poll-killed" / "root_history").mkdir(parents=True)
+    reader.start()
+    found = {path.name for path in reader.state.iterdir()}
+    assert found == {"state.json", "last-good.tar", "lock"}
 
 
 def test_full_disk_refuses_a_poll_and_loses_nothing(reader: Reader) -> None:

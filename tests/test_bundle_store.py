@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -14,6 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from securesystemslib.formats import encode_canonical
 from tuf.api.exceptions import DownloadError, DownloadHTTPError, SlowRetrievalError
 
 from pdp.authoring.throwaway import ThrowawayAuthority
@@ -31,7 +35,7 @@ from pdp.model import Decision
 from tests.conftest import Ledger
 from tests.simulators import repository as simulator
 from tests.simulators.bundle_reader import Reader
-from tests.simulators.repository import HttpServer, serve_http
+from tests.simulators.repository import EMERGENCY, POLICIES, HttpServer, Repository, serve_http
 
 FILES = {"metadata/a.json": b"0123456789" * 100}
 
@@ -379,6 +383,77 @@ def test_one_flipped_bit_twin_without_guard(
         position = chance.randrange(len(reader.repository.files[name]))
         updated += _flip(reader, name, position, chance.randrange(8)) == "updated"
     assert updated > 5
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-2, 2**63) | st.text(max_size=4) | st.just("../x"),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner),
+    max_leaves=4,
+)
+
+
+def _places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Every place in a JSON value."""
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, item in items:
+        yield (*path, key)
+        if isinstance(item, dict | list):
+            yield from _places(item, (*path, key))
+
+
+def _make_odd(signed: dict[str, Any], data: st.DataObject) -> None:
+    """What nobody but us reads, what nobody reads, or anything at all."""
+    what = data.draw(st.sampled_from(["custom", "unknown", "any"]))
+    if what == "custom" and signed.get("targets"):
+        for target in signed["targets"].values():
+            keys = st.sampled_from(["revision", "signed_at", "min_pdp", "digest", "x"])
+            target["custom"] = data.draw(st.dictionaries(keys, JSON) | JSON)
+        return
+    if what == "unknown":
+        signed[data.draw(st.text(min_size=1, max_size=4))] = data.draw(JSON)
+        return
+    place = data.draw(st.sampled_from(sorted(_places(signed), key=str)))
+    parent: Any = signed
+    for key in place[:-1]:
+        parent = parent[key]
+    if data.draw(st.booleans()):
+        parent[place[-1]] = data.draw(JSON)
+    else:
+        del parent[place[-1]]
+
+
+@given(st.data())
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_fuzz_metadata_that_is_signed_and_odd(reader: Reader, data: st.DataObject) -> None:
+    """Who has all the keys may sign any JSON: a bundle, or an outcome; never an exception."""
+    repository = Repository()
+    reader.root.write_bytes(repository.trusted_root)
+    role = data.draw(st.sampled_from(["targets", POLICIES, EMERGENCY, "snapshot", "timestamp"]))
+    name = "metadata/timestamp.json" if role == "timestamp" else f"metadata/1.{role}.json"
+    signed = json.loads(repository.files[name])["signed"]
+    _make_odd(signed, data)
+    payload = str(encode_canonical(signed)).encode()
+    signatures = [signer.sign(payload).to_dict() for signer in repository.signers[role]]
+    odd = json.dumps({"signed": signed, "signatures": signatures}).encode()
+    for listing in (
+        repository.snapshot.meta.get(f"{role}.json"),
+        repository.timestamp.snapshot_meta,
+    ):
+        if listing is not None and (role != "timestamp"):
+            listing.length = listing.hashes = None
+    if role not in {"snapshot", "timestamp"}:
+        repository.publish_snapshot()
+    elif role == "snapshot":
+        repository.freshen()
+    repository.files[name] = odd
+    reader.serve(repository.files)
+    reader.stop()
+    shutil.rmtree(reader.state, ignore_errors=True)
+    try:
+        result = reader.start()
+    except BundleRefusedError:
+        return
+    assert result.verified == (reader.snapshot is not None)
 
 
 def test_garbage_in_any_file_is_never_a_crash(reader: Reader) -> None:

@@ -152,15 +152,34 @@ def test_policies_with_problems_write_nothing(published: Shell) -> None:
     assert (published.folder / "bundle.tar").read_bytes() == before
 
 
-def test_same_time_same_archive(published: Shell) -> None:
-    """`--signed-at` and `PDP_BUILD_TIME` make a build repeatable."""
+def test_same_time_same_archive(published: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--signed-at` and SOURCE_DATE_EPOCH make a build repeatable."""
     when = "2026-11-23T15:44:00Z"
-    for name in ("a.tar", "b.tar"):
-        assert published.run("build", "-o", name, "--signed-at", when, "--revision", "9") == 0
+    build = ["build", "--revision", "9", "-o"]
+    assert published.run(*build, "a.tar", "--signed-at", when) == 0
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1795448640")
+    assert published.run(*build, "b.tar") == 0
     archives = [(published.folder / name).read_bytes() for name in ("a.tar", "b.tar")]
     assert archives[0] == archives[1]
     assert published.run("build", "--signed-at", "yesterday") == 2
     assert "`--signed-at` has the time 'yesterday': write it like" in published.output
+    for wrong in ("yesterday", "-1", "1e9", "9" * 30):
+        monkeypatch.setenv("SOURCE_DATE_EPOCH", wrong)
+        assert published.run("build") == 2
+        assert "SOURCE_DATE_EPOCH is" in published.output
+
+
+def test_building_needs_no_keys(shell: Shell) -> None:
+    """A build machine knows the revision, or is told how to say it."""
+    (shell.folder / "policies").mkdir()
+    (shell.folder / "policies" / "documents.yaml").write_text(POLICY)
+    (shell.folder / "policies" / "callers.yaml").write_text(
+        f"kind: callers\ncallers: [{{id: {CALLER}, resources: ['*'], actions: ['*'],"
+        " subjects: {assert: [user]}}]\n"
+    )
+    assert shell.run("build") == 2
+    assert "or say it with `--revision`" in shell.output
+    assert shell.run("build", "--revision", "1") == 0, shell.output
 
 
 @pytest.mark.parametrize(

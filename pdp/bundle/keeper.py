@@ -357,7 +357,9 @@ def _read_root(settings: BundleSettings) -> bytes:
 
 def _explain(error: Exception, last: str) -> PollResult:
     """What an error of a load means for the last good snapshot: nothing. For the log: this."""
-    text = " ".join(str(error).split())[:500]
+    # TUF says "failed to deserialize" and keeps the reason as the cause.
+    said = f"{error}: {error.__cause__}" if isinstance(error, RepositoryError) else str(error)
+    text = " ".join(said.removesuffix(": None").split())[:500]
     if isinstance(error, HostileStoreError | DownloadLengthMismatchError):
         return PollResult("refused", text)
     if isinstance(error, DownloadError):

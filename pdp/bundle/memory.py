@@ -14,6 +14,7 @@ import fcntl
 import hashlib
 import os
 import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from typing import Any
 from pdp.archive import ArchiveLimits, read_archive, write_archive
 from pdp.bundle.settings import BundleLimits
 from pdp.bundle.strict_json import StrictJsonError, check_keys, integer, parse_object, render
-from pdp.bundle.trust import Kept
+from pdp.bundle.trust import WORK_PREFIX, Kept
 from pdp.errors import BundleRefusedError, ConfigurationError, StateFileError
 
 _STATE_VERSION = 1
@@ -81,6 +82,9 @@ class MemoryFolder:
                 f"the state folder `{folder}` is in use by another process: "
                 "give each PDP its own `state_folder`"
             ) from None
+        # What a process that was killed during a poll left behind; we hold the lock.
+        for leftover in folder.glob(f"{WORK_PREFIX}*"):
+            shutil.rmtree(leftover, ignore_errors=True)
 
     @property
     def state_path(self) -> Path:

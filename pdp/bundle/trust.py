@@ -30,6 +30,12 @@ from pdp.bundle.store import STORE_URL, Store
 from pdp.errors import BundleRefusedError
 from pdp.values import NANOS
 
+# Names of the folders that calls work in.
+WORK_PREFIX = "poll-"
+
+# Above this, JSON readers begin to round. TUF itself sets no bound, and takes true for 1.
+_VERSION_MAX = 2**53
+
 _S = TypeVar("_S", Root, Timestamp, Snapshot, Targets)
 
 
@@ -128,7 +134,7 @@ def verify_repository(
         BundleRefusedError: a target is missing, too large, or signed by the wrong role.
         OSError: the folder cannot be written.
     """
-    with tempfile.TemporaryDirectory(prefix="poll-", dir=folder) as name:
+    with tempfile.TemporaryDirectory(prefix=WORK_PREFIX, dir=folder) as name:
         work = Path(name)
         _lay_out(work, kept)
         updater = Updater(
@@ -279,6 +285,10 @@ def _collect(
         Targets.type: _read(files[Targets.type], Targets),
         **{role: _delegated(work, role) for role in roles},
     }
+    for role, signed in loaded.items():
+        # Remembered in the state file: what could not be read back must not get there.
+        if type(signed.version) is not int or signed.version > _VERSION_MAX:
+            raise BundleRefusedError(f"the role `{role}` has a version that is no version")
     return VerifiedSet(
         versions={role: signed.version for role, signed in loaded.items()},
         expires_ns={

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -124,9 +125,8 @@ def build(
     signed_at: Annotated[
         str,
         typer.Option(
-            envvar="PDP_BUILD_TIME",
-            help="Time in the manifest, `2026-11-23T15:44:00Z`; without it, now. "
-            "Equal inputs and times make equal archives.",
+            help="Time in the manifest, `2026-11-23T15:44:00Z`; without it, SOURCE_DATE_EPOCH or "
+            "now. Equal inputs and times make equal archives."
         ),
     ] = "",
 ) -> None:
@@ -134,21 +134,14 @@ def build(
 
     Example: pdp bundle build policies -o bundle.tar
     """
-    from pdp.bundle.manifest import parse_time
     from pdp.bundle.memory import write_durably
-    from pdp.bundle.strict_json import StrictJsonError
     from pdp.cli import EXIT_REFUSED
     from pdp.cli.terminal import err, out
-    from pdp.errors import ConfigurationError
     from pdp.publishing.building import PolicyProblemsError, Release, build_folder, commit_of
 
-    try:
-        signed_at_s = parse_time(signed_at) if signed_at else int(time.time())
-    except StrictJsonError as error:
-        raise ConfigurationError(f"`--signed-at` {error}") from None
     release = Release(
-        revision=revision or _publisher(repository, keys).next_revision(),
-        signed_at_s=signed_at_s,
+        revision=revision or _next_revision(repository, keys),
+        signed_at_s=_build_time_s(signed_at),
         source_commit=source_commit or commit_of(policies),
     )
     try:
@@ -248,6 +241,36 @@ def _publisher(repository: Path, keys: Path) -> Publisher:
     from pdp.publishing.releasing import Publisher
 
     return Publisher(repository, keys, time.time_ns)
+
+
+def _next_revision(repository: Path, keys: Path) -> int:
+    from pdp.errors import ConfigurationError
+
+    try:
+        return _publisher(repository, keys).next_revision()
+    except ConfigurationError as error:
+        raise ConfigurationError(
+            f"the next revision is not known: {error}; or say it with `--revision`"
+        ) from None
+
+
+def _build_time_s(signed_at: str) -> int:
+    """The option, else what reproducible-builds.org defines, else now."""
+    from pdp.bundle.manifest import parse_time, render_time
+    from pdp.bundle.strict_json import StrictJsonError
+    from pdp.errors import BundleRefusedError, ConfigurationError
+
+    epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
+    try:
+        if signed_at:
+            return parse_time(signed_at)
+        return parse_time(render_time(int(epoch))) if epoch else int(time.time())
+    except StrictJsonError as error:
+        raise ConfigurationError(f"`--signed-at` {error}") from None
+    except (ValueError, BundleRefusedError):
+        raise ConfigurationError(
+            f"SOURCE_DATE_EPOCH is `{epoch}`: it must be seconds since 1970"
+        ) from None
 
 
 def _say_published(what: str, state: State) -> None:
