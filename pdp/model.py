@@ -22,6 +22,9 @@ class Effect(enum.Enum):
     DENY = 1
     PERMIT = 2
 
+    # By identity, at C speed: members are single, and the engine counts by them.
+    __hash__ = object.__hash__
+
     def __bool__(self) -> bool:
         return self is Effect.PERMIT
 
@@ -59,6 +62,8 @@ class Verdict(enum.Enum):
     TRUE = 1
     DOUBT = 2
     SPENT = 3
+
+    __hash__ = object.__hash__  # as Effect
 
     def __bool__(self) -> bool:
         message = "a verdict has no truth value: compare with `is`"

@@ -114,40 +114,43 @@ def all_attributes(attributes: Mapping[str, Value], now_ns: int) -> dict[str, Va
 
 
 @functools.lru_cache(maxsize=1_024)
-def _paths(reads: tuple[frozenset[Path], ...]) -> tuple[Path, ...]:
-    """All paths, sorted, without those below another one.
+def _paths(reads: tuple[frozenset[Path], ...]) -> tuple[tuple[Path, str], ...]:
+    """All paths, sorted, without those below another one; each as it is written in a record.
 
     Kept, because a policy asks for the same few combinations again and again.
     """
     every = frozenset().union(*reads)
     return tuple(
-        path for path in sorted(every) if not any(path[:n] in every for n in range(1, len(path)))
+        (path, _written(path))
+        for path in sorted(every)
+        if not any(path[:n] in every for n in range(1, len(path)))
     )
 
 
 def _select(
-    paths: Iterable[Path], attributes: Mapping[str, Value], now_ns: int
+    paths: Iterable[tuple[Path, str]], attributes: Mapping[str, Value], now_ns: int
 ) -> dict[str, Value]:
     found: dict[str, Value] = {}
-    for path in paths:
-        if path[0] == _NOW:
+    for path, name in paths:
+        if name == _NOW:
             found[_NOW] = Timestamp(now_ns)
             continue
-        if path[0] not in attributes:
-            continue
-        name, value = path[0], attributes[path[0]]
-        for step in path[1:]:
+        value: object = attributes
+        for length, step in enumerate(path):
             if type(value) is not dict:
+                # What the rule met is not what it looked for: kept, under its own path.
+                found[_written(path[:length])] = value  # type: ignore[assignment]
                 break
             if step not in value:
                 break
-            name, value = name + member(step), value[step]
+            value = value[step]
         else:
-            found[name] = value
-            continue
-        if type(value) is not dict:
-            found[name] = value
+            found[name] = value  # type: ignore[assignment]
     return found
+
+
+def _written(path: Path) -> str:
+    return path[0] + "".join(map(member, path[1:]))
 
 
 def build_entry(decision: Decision, evidence: Evidence) -> audit_pb2.DecisionRecord:
@@ -172,11 +175,13 @@ def build_entry(decision: Decision, evidence: Evidence) -> audit_pb2.DecisionRec
         cause=cast("pb.Cause", decision.cause.value),
         rules=decision.rules,
     )
-    entry.caller.spiffe_id = _text(caller.spiffe_id)
-    entry.caller.serial = _text(caller.serial)
-    entry.caller.peer = _text(caller.peer)
-    entry.subject.type = _text(request.subject.type)
-    entry.subject.id = _text(request.subject.id)
+    who = entry.caller
+    who.spiffe_id = _text(caller.spiffe_id)
+    who.serial = _text(caller.serial)
+    who.peer = _text(caller.peer)
+    subject = entry.subject
+    subject.type = _text(request.subject.type)
+    subject.id = _text(request.subject.id)
     map_to_pb(evidence.attributes, entry.attributes, "attributes")
     for obligation in decision.obligations:
         obligation_to_pb(obligation, entry.obligations.add())
