@@ -102,7 +102,8 @@ class Keyring:
             key = SSlibKey.from_crypto(load_pem_public_key(path.read_bytes()))
         except OSError as error:
             raise ConfigurationError(
-                f"the public key `{path}` cannot be read: {error.strerror}"
+                f"the public key `{path}` cannot be read: {error.strerror}; docs/bundle.md, "
+                "roles and keys, says how to make one"
             ) from None
         except (ValueError, UnsupportedAlgorithm) as error:
             raise ConfigurationError(f"`{path}` is not a public key in PEM: {error}") from None
