@@ -1,0 +1,1 @@
+"""Tests, named as laws or attacks. Run them with `make test`."""

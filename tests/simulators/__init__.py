@@ -1,0 +1,1 @@
+"""Simulators, not mocks: what stands in for the world in tests."""
