@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import hashlib
+import os
 import uuid
 from typing import Any
 
@@ -19,11 +20,12 @@ from hypothesis import strategies as st
 from pdp import admission, boundary, decision_point
 from pdp.admission import Denials
 from pdp.audit import entry as entries
+from pdp.audit.decision_id import _Chance, new_decision_id
 from pdp.audit.entry import Capture, Evidence, Received, build_entry
 from pdp.audit.log import ENTRY_BYTES_MAX
 from pdp.boundary import InputLimits
 from pdp.callers import CallerEntry
-from pdp.decision_point import DecisionPoint, new_decision_id
+from pdp.decision_point import DecisionPoint
 from pdp.errors import InvalidRequestError
 from pdp.model import Caller, Cause, Decision, Effect, Request, Subject, deny
 from pdp.snapshot import CLOCK_TOLERANCE_NS, Snapshot
@@ -586,6 +588,24 @@ def test_decision_ids_are_uuid_version_7(clock_ns: int) -> None:
 def test_decision_ids_differ() -> None:
     """Ten thousand ids of one millisecond are ten thousand ids."""
     assert len({new_decision_id(NOW_NS) for _ in range(10_000)}) == 10_000
+
+
+def test_chance_is_never_given_twice_not_even_after_a_fork() -> None:
+    """Bytes are fetched many at a time; a child process starts with bytes of its own."""
+    chance = _Chance()
+    taken = [chance.take() for _ in range(3_000)]
+    assert len(set(taken)) == 3_000
+    assert {len(part) for part in taken} == {10}
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(writer, chance.take())
+        os._exit(0)
+    os.waitpid(child, 0)
+    theirs, ours = os.read(reader, 10), chance.take()
+    os.close(reader)
+    os.close(writer)
+    assert theirs != ours
 
 
 def test_decision_id_of_the_rfc() -> None:

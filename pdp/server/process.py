@@ -21,7 +21,7 @@ from typing import Protocol, TextIO
 
 import uvloop
 
-from pdp import __version__
+import pdp
 from pdp.audit.spool import Spool
 from pdp.bundle import BundleKeeper, PollResult
 from pdp.config.settings import DEVELOPMENT_TRUST_DOMAIN, Settings
@@ -76,7 +76,7 @@ async def _serve(settings: Settings, clock: Clock, telemetry: Telemetry, stdout:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    telemetry.log("info", "starting", version=__version__, instance=settings.instance)
+    telemetry.log("info", "starting", version=pdp.__version__, instance=settings.instance)
     # (1) The settings were judged when they were read.
     identity = load_server_svid(settings.tls, clock.wall_ns())
     for warning in identity.warnings:
