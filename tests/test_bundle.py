@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import MetaFile, TargetFile
 
 from pdp.archive import ArchiveLimits
@@ -261,6 +262,25 @@ def test_evil_bundle_below_the_threshold_is_refused(reader: Reader) -> None:
     reader.repository.publish_targets(POLICIES, keys=1)
     reader.serve()
     refuses_to_start(reader, "policies/default was signed by 1/2 keys")
+
+
+@pytest.mark.parametrize("role", ["timestamp", "snapshot", "targets", POLICIES, EMERGENCY])
+def test_unsigned_role_is_refused(reader: Reader, role: str) -> None:
+    """No signature, or one by a key that the delegator does not name: refused."""
+    repository = reader.repository
+    signed = {"timestamp": repository.timestamp, "snapshot": repository.snapshot}
+    metadata = signed.get(role) or repository.role(role)
+    name = "metadata/timestamp.json" if role == "timestamp" else f"metadata/1.{role}.json"
+    for signers in ([], [CryptoSigner.generate_ed25519() for _ in range(3)]):
+        data = repository.sign(metadata, signers)
+        files = {**repository.files, name: data}
+        if role not in {"timestamp", "snapshot"}:
+            # The online keys vouch for the file; only its own signatures are missing.
+            repository.snapshot.meta[f"{role}.json"] = MetaFile.from_data(1, data, ["sha256"])
+            repository.publish_snapshot()
+            files = {**repository.files, name: data}
+        reader.serve(files)
+        refuses_to_start(reader, "was signed by 0/|does not match|longer than")
 
 
 @pytest.mark.parametrize("role", ["targets", POLICIES, EMERGENCY])
