@@ -20,14 +20,15 @@ if TYPE_CHECKING:
 
 HELP = """Ask a PDP: may this subject do this action on this resource?
 
-Exit code 0 is PERMIT, 1 is DENY, and whatever goes wrong on the way is DENY. 2 is a question
-that cannot be asked: a wrong option, a missing file.
+Exit code 0 is PERMIT, 1 is DENY, and whatever goes wrong on the way is DENY.
+2 is a question that cannot be asked: a wrong option, a missing file.
 
 \b
   pdp authorize --target localhost:8443 \\
     --trust-bundle ca.pem --certificate me.pem --key me.key \\
-    --subject user:alice --action approve --resource expense_report:7 \\
-    -p subject.department=engineering -p resource.amount=120 -c ip='"10.0.0.1"'
+    --subject user:ben --action read --resource expense_report:r-1 \\
+    -p subject.department=sales -p 'subject.roles=["manager"]' \\
+    -p resource.department=sales -p resource.status=submitted
 """
 
 PARTS: Final = ("subject", "action", "resource")
