@@ -24,10 +24,10 @@ import pytest
 from pdp.audit import appender, archiving, journal
 from pdp.audit.archiving import archive
 from pdp.audit.budget import SpoolLimits
-from pdp.audit.chain import Place
 from pdp.audit.disk import RealDisk
 from pdp.audit.journal import Journal
 from pdp.audit.log import Opened
+from pdp.audit.problems import Place
 from pdp.audit.spool import Spool
 from pdp.audit.survey import survey
 from pdp.errors import SpoolError

@@ -12,101 +12,25 @@ fails follows a record that was changed.
 
 from __future__ import annotations
 
-import enum
 from collections import OrderedDict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from pdp.audit.log import NO_HASH, Opened, head_text
+from pdp.audit.log import NO_HASH, Opened, PdpId, head_text, parse_head
+from pdp.audit.problems import Place, Problem, ProblemKind, Problems
+from pdp.errors import ConfigurationError
 from pdp.model import RecordRef
 from pdp.v1 import audit_pb2
 
-# A damaged log can have as many findings as bytes; people read the first ones.
-PROBLEMS_MAX = 1_000
 _MISSING_RANGES_MAX = 1_000
 # Hashes remembered to tell a repeated record from another one with its number.
 _RECENT_MAX = 4_096
 
+_BEGINS_IN_THE_MIDDLE = (
+    "the log begins here in its middle: what stood before was removed (if it was archived, give "
+    "the archive's folder as well)"
+)
 _NOT_AS_LINKED = "its content is not what the next record goes on from"
-
-
-class ProblemKind(enum.StrEnum):
-    """What is wrong. The words are part of `pdp audit verify --json`."""
-
-    CHANGED = "changed"
-    REMOVED = "removed"
-    REORDERED = "reordered"
-    DUPLICATED = "duplicated"
-    UNREADABLE = "unreadable"
-    SEGMENT = "segment"
-    CUT = "cut"
-
-
-@dataclass(slots=True)
-class Place:
-    """Where a record stands. Treated as immutable."""
-
-    segment: str
-    offset: int
-
-
-@dataclass(slots=True)
-class Problem:
-    """One finding.
-
-    Attributes:
-        kind: what is wrong.
-        place: where, as near as can be told.
-        pdp_id: whose record, or empty.
-        seq: which record, or the first of several; 0 if that cannot be told.
-        seq_last: the last of several.
-        message: in words.
-    """
-
-    kind: ProblemKind
-    place: Place
-    message: str
-    pdp_id: str = ""
-    seq: int = 0
-    seq_last: int = 0
-
-    def __post_init__(self) -> None:
-        self.seq_last = self.seq_last or self.seq
-
-    def __str__(self) -> str:
-        who = ""
-        if self.seq:
-            span = (
-                f"seq {self.seq}"
-                if self.seq == self.seq_last
-                else (f"seq {self.seq} to {self.seq_last}")
-            )
-            who = f" {self.pdp_id} {span}"
-        return f"{self.kind}: {self.place.segment} offset {self.place.offset}{who}: {self.message}"
-
-
-@dataclass(slots=True)
-class Problems:
-    """Findings, bounded: `count` goes on when the list is full."""
-
-    found: list[Problem] = field(default_factory=list)
-    count: int = 0
-
-    def add(self, problem: Problem) -> None:
-        """Keep a finding, or make the last one longer if this one continues it."""
-        if self.found:
-            last = self.found[-1]
-            if (
-                problem.kind in {ProblemKind.REORDERED, ProblemKind.DUPLICATED}
-                and (last.kind, last.pdp_id, last.message, last.place.segment)
-                == (problem.kind, problem.pdp_id, problem.message, problem.place.segment)
-                and problem.seq == last.seq_last + 1
-            ):
-                last.seq_last = problem.seq
-                return
-        self.count += 1
-        if len(self.found) < PROBLEMS_MAX:
-            self.found.append(problem)
 
 
 @dataclass(slots=True)
@@ -114,12 +38,14 @@ class _Missing:
     place: Place
     first: int
     last: int
+    message: str = "missing before this place"
 
 
 @dataclass(slots=True)
 class _Unread:
     place: Place
     length: int
+    boot: int
 
 
 class Chain:
@@ -148,12 +74,27 @@ class Chain:
         # `last` is known to be changed, so the next link fails and says nothing new.
         self._excused = False
 
-    def gap(self, place: Place, length: int) -> None:
-        """Bytes that hold no record that can be read."""
-        self._gaps.append(_Unread(place, length))
+    def gap(self, place: Place, length: int, boot: int) -> None:
+        """Bytes that hold no record that can be read, in a segment of this boot."""
+        self._gaps.append(_Unread(place, length, boot))
+
+    def foreign(self, place: Place, record: Opened, length: int, boot: int) -> None:
+        """A record that names another boot as its writer than the segment that it is in."""
+        last = self.last
+        message = f"it names `{record.ref.pdp_id}` as its writer"
+        if last is not None and record.prev_hash == last.ref.hash:
+            goes_on = last.id.boot == boot
+            writer = last.id if goes_on else PdpId(last.id.instance, last.id.worker, boot)
+            seq = last.ref.seq + 1 if goes_on else 1
+            self.problems.add(Problem(ProblemKind.CHANGED, place, message, str(writer), seq))
+            self._take_as(place, record, writer, seq)
+        else:
+            self._report(ProblemKind.REORDERED, place, message, record)
+            # It may stand where another one should.
+            self.gap(place, length, boot)
 
     def record(self, place: Place, record: Opened) -> None:
-        """The next record that can be read."""
+        """The next record that can be read. It is of the boot that its segment is of."""
         self.records += 1
         if self.last is None:
             self._begin(place, record)
@@ -179,16 +120,27 @@ class Chain:
         if len(self._recent) > _RECENT_MAX:
             self._recent.popitem(last=False)
 
+    def _take_as(self, place: Place, record: Opened, writer: PdpId, seq: int) -> None:
+        """Its link says where it belongs, so its own name or number was changed."""
+        self._settle_suspect()
+        record.id, record.ref = writer, RecordRef(str(writer), seq, record.ref.hash)
+        self._excused = True
+        self._accept(place, record)
+
     def _begin(self, place: Place, record: Opened) -> None:
         seq = record.ref.seq
         if self._gaps:
-            self._blame_gaps(record, first=max(1, seq - 1) if seq > 1 else 0, last=seq - 1)
+            self._blame_gaps(record, first=seq - 1, last=seq - 1)
+        elif record.prev_hash == NO_HASH and seq != 1:
+            self._report_number(place, record, 1)
+            self._take_as(place, record, record.id, 1)
+            return
         elif record.prev_hash in self._origins:
             self.origin = record.prev_hash
-        elif seq != 1 or record.prev_hash != NO_HASH:
-            message = "the log begins here in its middle: what stood before was removed (if it was "
-            message += "archived, give the archive's folder as well)"
-            self._report(ProblemKind.REMOVED, place, message, record, max(1, seq - 1))
+        elif record.prev_hash != NO_HASH and seq == 1:
+            self._report(ProblemKind.REMOVED, place, _BEGINS_IN_THE_MIDDLE, record)
+        elif seq != 1:
+            self._missing.append(_Missing(place, 1, seq - 1, _BEGINS_IN_THE_MIDDLE))
         self._check_boot(place, record)
         self._accept(place, record)
 
@@ -212,33 +164,39 @@ class Chain:
             self._out_of_place(place, record, last)
 
     def _continue_linked(self, place: Place, record: Opened, expected: int) -> None:
-        if self._suspect:
-            # `last` is as its successor knows it, so the fault lies before it.
-            before, before_place = self._suspect
-            self._report(ProblemKind.CHANGED, before_place, _NOT_AS_LINKED, before)
-            self._suspect = None
+        self._judge_suspect(linked=True)
         if self._gaps:
             self._blame_gaps(record, first=0, last=0)
         self._excused = False
         if record.ref.seq != expected:
-            message = f"it is numbered {record.ref.seq} where {expected} belongs"
-            self._report(ProblemKind.CHANGED, place, message, record, expected)
-            record.ref = RecordRef(record.ref.pdp_id, expected, record.ref.hash)
-            self._excused = True
-        self._accept(place, record)
+            self._report_number(place, record, expected)
+            self._take_as(place, record, record.id, expected)
+        else:
+            self._accept(place, record)
 
     def _unlinked(self, place: Place, record: Opened) -> None:
         """The right number, but it follows another record than the one before it here."""
         last, last_place = self.last, self.last_place
         if last is None or self._excused:
             self._excused = False
-        elif self._suspect:
-            # Neither its own link nor its successor's holds: this is the one.
-            self._report(ProblemKind.CHANGED, last_place, _NOT_AS_LINKED, last)
-            self._suspect = None
-        else:
+        elif not self._judge_suspect(linked=False):
             self._suspect = (last, last_place)
         self._accept(place, record)
+
+    def _judge_suspect(self, *, linked: bool) -> bool:
+        """The link of `last` failed. Its successor tells whose fault that is, if there is a doubt.
+
+        Args:
+            linked: whether the successor goes on from `last`. If so, `last` is
+                as it was and the record before it was changed; if not, neither
+                link of `last` holds, so it was changed itself.
+        """
+        if self._suspect is None:
+            return False
+        changed, place = self._suspect if linked else (self.last, self.last_place)
+        self._report(ProblemKind.CHANGED, place, _NOT_AS_LINKED, changed)
+        self._suspect = None
+        return True
 
     def _out_of_place(self, place: Place, record: Opened, last: Opened) -> None:
         seq = record.ref.seq
@@ -257,38 +215,67 @@ class Chain:
     def _boot(self, place: Place, record: Opened, last: Opened) -> None:
         """A record of another `pdp_id` than the one before it."""
         linked = record.prev_hash == last.ref.hash
-        if linked and (record.ref.seq != 1 or record.id.boot <= last.id.boot):
-            message = f"`{head_text(record.ref)}` stands where `{last.ref.pdp_id}` goes on"
-            self._report(ProblemKind.CHANGED, place, message, record)
-            record.ref = RecordRef(last.ref.pdp_id, last.ref.seq + 1, record.ref.hash)
-            record.id = last.id
-            self._excused = True
-            self._accept(place, record)
-            return
         if record.id.boot <= last.id.boot:
-            message = f"it stands behind records of `{last.ref.pdp_id}`"
-            self._report(ProblemKind.REORDERED, place, message, record)
+            self._impostor(place, record, last, linked=linked)
             return
-        self._settle_suspect()
+        if record.ref.seq != 1 or self._gaps:
+            self._settle_suspect()
+        elif self._judge_suspect(linked=linked):
+            self._excused = True
         self._settle_missing()
-        self._boot_link(place, record, last, linked=linked)
         self._recent.clear()
+        if linked and record.ref.seq != 1:
+            self._report_number(place, record, 1)
+            self._take_as(place, record, record.id, 1)
+            return
+        self._boot_link(place, record, last, linked=linked)
         self._excused = False
         self._check_boot(place, record)
         self._accept(place, record)
 
+    def _impostor(self, place: Place, record: Opened, last: Opened, *, linked: bool) -> None:
+        """Another instance or worker in the same boot."""
+        message = f"it names `{record.ref.pdp_id}` as its writer"
+        if linked:
+            self._report(ProblemKind.CHANGED, place, message, last, last.ref.seq + 1)
+            self._take_as(place, record, last.id, last.ref.seq + 1)
+        else:
+            self._report(ProblemKind.REORDERED, place, message, record)
+
     def _boot_link(self, place: Place, record: Opened, last: Opened, *, linked: bool) -> None:
-        if self._gaps:
-            first = last.ref.seq + 1
-            self._blame_gaps(last, first=0 if linked else first, last=0 if linked else first)
-        elif record.ref.seq != 1:
-            self._lose(place, 1, record.ref.seq - 1, record)
+        """How a boot goes on from the one before, or what stands in between."""
+        seq, gaps = record.ref.seq, self._gaps
+        own = [gap for gap in gaps if gap.boot == record.id.boot]
+        self._gaps = [gap for gap in gaps if gap.boot != record.id.boot]
+        lost = 0 if linked else last.ref.seq + 1
+        self._blame_gaps(last, first=lost, last=lost)
+        self._gaps = own
+        self._blame_gaps(record, first=min(1, seq - 1), last=seq - 1)
+        if gaps:
+            return
+        if seq != 1:
+            self._report_missing(_Missing(place, 1, seq - 1), record)
         elif not linked and not self._excused:
-            message = (
-                f"`{record.ref.pdp_id}` goes on from another record: either this one was changed "
-                "or those behind it were removed"
-            )
+            self._report_end(place, record, last)
+
+    def _report_end(self, place: Place, record: Opened, last: Opened) -> None:
+        """A boot says which record it goes on from, and it is not the last one here."""
+        try:
+            head = parse_head(record.event.last_head if record.event else "")
+        except ConfigurationError:
+            message = f"`{record.ref.pdp_id}` goes on from another record than this one"
             self._report(ProblemKind.REMOVED, self.last_place, message, last)
+            return
+        if (head.pdp_id, head.seq) == (last.ref.pdp_id, last.ref.seq):
+            self._report(ProblemKind.CHANGED, self.last_place, _NOT_AS_LINKED, last)
+            return
+        first = last.ref.seq + 1 if head.pdp_id == last.ref.pdp_id else 1
+        message = f"missing: `{record.ref.pdp_id}` goes on from {head_text(head)}"
+        self.problems.add(
+            Problem(
+                ProblemKind.REMOVED, place, message, head.pdp_id, min(first, head.seq), head.seq
+            )
+        )
 
     def _check_boot(self, place: Place, record: Opened) -> None:
         event = record.event
@@ -311,18 +298,20 @@ class Chain:
             self.problems.add(problem)
         self._gaps.clear()
 
-    def _lose(self, place: Place, first: int, last: int, record: Opened | None = None) -> None:
-        if record is not None or len(self._missing) >= _MISSING_RANGES_MAX:
-            self._report_missing(_Missing(place, first, last), record or self.last)
-            return
-        self._missing.append(_Missing(place, first, last))
+    def _lose(self, place: Place, first: int, last: int) -> None:
+        missing = _Missing(place, first, last)
+        if len(self._missing) < _MISSING_RANGES_MAX:
+            # They may turn up later.
+            self._missing.append(missing)
+        else:
+            self._report_missing(missing, self.last)
 
     def _find(self, missing: _Missing, seq: int) -> None:
         """A record that was missing turns up out of place."""
         self._missing.remove(missing)
         for first, last in ((missing.first, seq - 1), (seq + 1, missing.last)):
             if first <= last:
-                self._missing.append(_Missing(missing.place, first, last))
+                self._missing.append(_Missing(missing.place, first, last, missing.message))
 
     def _settle_missing(self) -> None:
         for missing in self._missing:
@@ -331,11 +320,9 @@ class Chain:
 
     def _report_missing(self, missing: _Missing, record: Opened | None) -> None:
         pdp_id = record.ref.pdp_id if record else ""
-        message = "missing before this place"
+        first, last = missing.first, missing.last
         self.problems.add(
-            Problem(
-                ProblemKind.REMOVED, missing.place, message, pdp_id, missing.first, missing.last
-            )
+            Problem(ProblemKind.REMOVED, missing.place, missing.message, pdp_id, first, last)
         )
 
     def _settle_suspect(self) -> None:
@@ -348,6 +335,10 @@ class Chain:
                 Problem(ProblemKind.CHANGED, place, message, before.ref.pdp_id, seq, seq + 1)
             )
             self._suspect = None
+
+    def _report_number(self, place: Place, record: Opened, expected: int) -> None:
+        message = f"it is numbered {record.ref.seq} where {expected} belongs"
+        self._report(ProblemKind.CHANGED, place, message, record, expected)
 
     def _report(
         self, kind: ProblemKind, place: Place, message: str, record: Opened | None, seq: int = 0

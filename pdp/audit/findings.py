@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pdp.audit.budget import Budget, Use
-from pdp.audit.chain import Problems
 from pdp.audit.log import Opened
+from pdp.audit.problems import Problems
 from pdp.audit.segment import SegmentName
 from pdp.model import RecordRef
 from pdp.v1.authorization_pb2 import EFFECT_PERMIT

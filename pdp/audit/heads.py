@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pdp.audit.chain import Chain, Place, Problem, ProblemKind, Problems
+from pdp.audit.chain import Chain
 from pdp.audit.log import Opened, PdpId, head_text
+from pdp.audit.problems import Place, Problem, ProblemKind, Problems
 from pdp.errors import ConfigurationError
 from pdp.model import RecordRef
 

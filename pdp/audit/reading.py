@@ -10,8 +10,8 @@ from typing import Any
 
 from google.protobuf.json_format import MessageToDict, SerializeToJsonError
 
-from pdp.audit.chain import Place
 from pdp.audit.log import Opened
+from pdp.audit.problems import Place
 from pdp.v1 import audit_pb2
 from pdp.v1 import authorization_pb2 as pb
 from pdp.values import NANOS, format_timestamp

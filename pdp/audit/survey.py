@@ -13,11 +13,12 @@ import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pdp.audit.chain import Chain, Place, Problem, ProblemKind
+from pdp.audit.chain import Chain
 from pdp.audit.disk import Disk, ReadFile
 from pdp.audit.findings import SegmentFinding, Survey, Tail
 from pdp.audit.heads import HeadCheck
 from pdp.audit.log import Opened, RecordError, head_text, open_record, parse_head
+from pdp.audit.problems import Place, Problem, ProblemKind
 from pdp.audit.segment import (
     FRAME_OVERHEAD,
     HEADER_BYTES,
@@ -252,15 +253,16 @@ class _Surveyor:
             message = f"it is no record that can be read: {error}"
             self._problems.add(Problem(ProblemKind.UNREADABLE, place, message))
             self._no_tails()
-            self._chain.gap(place, len(data) + FRAME_OVERHEAD)
+            self._chain.gap(place, len(data) + FRAME_OVERHEAD, finding.name.boot)
             return
-        if record.id.boot != finding.name.boot:
-            message = f"it holds a record of `{record.ref.pdp_id}`"
-            self._segment_problem(finding.name, message, place.offset)
         self._no_tails()
+        size = len(data) + FRAME_OVERHEAD
+        if record.id.boot != finding.name.boot:
+            self._chain.foreign(place, record, size, finding.name.boot)
+            return
         self._chain.record(place, record)
         self._heads.live(place, record, self._chain.records)
-        finding.count(record, len(data) + FRAME_OVERHEAD)
+        finding.count(record, size)
         if self._visit:
             self._visit(place, record)
 
@@ -270,12 +272,13 @@ class _Surveyor:
             self._result.tails.append(Tail(name, gap.offset, gap.length))
         else:
             self._no_tails()
-            self._chain.gap(Place(str(name), gap.offset), gap.length)
+            self._chain.gap(Place(str(name), gap.offset), gap.length, name.boot)
 
     def _no_tails(self) -> None:
         """Something follows, so what looked like the end of the log is not."""
         for tail in self._result.tails:
-            self._chain.gap(Place(str(tail.segment), tail.offset), tail.length)
+            place = Place(str(tail.segment), tail.offset)
+            self._chain.gap(place, tail.length, tail.segment.boot)
         self._result.tails.clear()
 
     def _read_dead(self, name: SegmentName, file: ReadFile, dead: DeadEnd, size: int) -> None:

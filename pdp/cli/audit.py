@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from pdp.audit.chain import Place
     from pdp.audit.findings import Survey
     from pdp.audit.log import Opened
+    from pdp.audit.problems import Place
     from pdp.audit.survey import Progress
 
 _FOLDERS = typer.Argument(

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pdp.audit.budget import SpoolLimits
-from pdp.audit.chain import Place
 from pdp.audit.findings import Survey
 from pdp.audit.journal import Journal, Waiting
 from pdp.audit.log import Opened
+from pdp.audit.problems import Place
 from pdp.audit.survey import survey
 from pdp.errors import SpoolError
 from pdp.model import RecordRef
