@@ -326,11 +326,28 @@ def test_names_that_a_bundle_could_not_hold_are_refused(tmp_path: Path, checker:
     assert "there is no policy" in found[0]
 
 
-@pytest.mark.parametrize("path", ["../p.yaml", "/p.yaml", "a//b.yaml", "a/./b.yaml", ""])
-def test_a_path_that_leaves_the_folder_is_refused(path: str, checker: Checker) -> None:
+@pytest.mark.parametrize(
+    ("path", "complaint"),
+    [
+        ("../p.yaml", "cannot be a name in a bundle"),
+        ("/p.yaml", "cannot be a name in a bundle"),
+        ("a//b.yaml", "cannot be a name in a bundle"),
+        ("a/./b.yaml", "cannot be a name in a bundle"),
+        ("", "cannot be a name in a bundle"),
+        ("a" * 200 + ".yaml", "longer than 180 characters"),
+        # What `pdp check` of the folder would not have read must not be signed.
+        ("p_test.yaml", "holds tests, and is no part of a bundle"),
+        ("P_Test.YML", "holds tests, and is no part of a bundle"),
+        (".p.yaml", "cannot be a name in a bundle"),
+        ("p.txt", "a document's name ends in `.yaml`"),
+    ],
+)
+def test_a_path_that_no_folder_would_give_is_refused(
+    path: str, complaint: str, checker: Checker
+) -> None:
     """`compile_sources` gets its paths from an archive: they are judged like a folder's."""
     found = compile_sources({path: DENY, "callers.yaml": CALLERS}, checker)
-    assert any("cannot be a name in a bundle" in problem for problem in said(found))
+    assert any(complaint in problem for problem in said(found))
 
 
 def test_a_wrong_folder_is_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

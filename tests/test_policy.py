@@ -325,3 +325,45 @@ def test_obligations_come_with_their_permit() -> None:
     """Of every permit that applies."""
     duty = Obligation("watermark", "custom", {"n": 1})
     assert decide(one(replace(RULE, obligations=(duty,)))).obligations == (duty,)
+
+
+def chain(checker: Checker, pattern: str, length: int) -> tuple[tuple[str, Expression], ...]:
+    """Variables `v0` to `v{length}`, each made of the one before."""
+    out = [("v0", expression(checker, "context.ok"))]
+    for i in range(1, length + 1):
+        source = pattern.replace("V", f"v{i - 1}")
+        out.append((f"v{i}", expression(checker, source, **{f"v{i - 1}": "dyn"})))
+    return tuple(out)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["V", "!V", "[" * 12 + "V" + "][0]" * 12],
+)
+def test_a_long_chain_of_variables_is_refused_not_a_recursion(
+    checker: Checker, pattern: str
+) -> None:
+    """Whatever a bundle holds, loading it ends in an error of ours, also in a deep stack."""
+    when = expression(checker, "v300", v300="dyn")
+    with pytest.raises(PolicyError, match="nested deeper than 64 levels"):
+        one(replace(RULE, when=when), variables=chain(checker, pattern, 300))
+
+
+def test_a_chain_that_was_begun_elsewhere_in_the_condition_counts_as_a_whole(
+    checker: Checker,
+) -> None:
+    """Each variable is compiled once; a chain in parts of 50 is still one of 300."""
+    parts = " || ".join(f"(false && v{i}) || false" for i in range(50, 301, 50))
+    names = {f"v{i}": "bool" for i in range(50, 301, 50)}
+    when = expression(checker, parts, **names)
+    with pytest.raises(PolicyError, match="nested deeper than 64 levels"):
+        one(replace(RULE, when=when), variables=chain(checker, "V", 300))
+
+
+def test_a_chain_within_the_limit_is_evaluated(checker: Checker) -> None:
+    """60 variables, each the negation of the one before."""
+    when = expression(checker, "v60", v60="dyn")
+    policies = one(replace(RULE, when=when), variables=chain(checker, "!V", 60))
+    request = Request(Subject("user", "ana"), Action("read"), Resource("report", "1"), {"ok": True})
+    decision, _ = policies.decide(admit(request, CALLER, InputLimits()), 0)
+    assert decision.effect is Effect.PERMIT

@@ -130,6 +130,7 @@ def test_every_limit_on_the_page_is_in_force() -> None:
         documents.DEPTH_MAX,
     ]
     assert shown["one folder"] == [sources.DOCUMENTS_MAX, sources.SOURCES_BYTES_MAX]
+    assert shown["one policy"] == [policy_document.VARIABLES_MAX]
     assert shown["`policy`, `id` of a rule"][0] == fields.IDENTIFIER.characters_max
     assert shown["a variable"] == [policy_document.VARIABLE.characters_max]
     assert shown["a role, an action, a type"] == [fields.NAME.characters_max]

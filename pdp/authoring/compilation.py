@@ -19,7 +19,7 @@ from pdp.authoring.documents import read_document
 from pdp.authoring.nodes import Map, Scalar
 from pdp.authoring.policy_document import read_policy
 from pdp.authoring.problems import Problems, closest, one_of, word
-from pdp.authoring.sources import check_path, read_folder
+from pdp.authoring.sources import check_path, is_test, read_folder
 from pdp.callers import CallerPolicy
 from pdp.cel.limits import EvaluationLimits
 from pdp.errors import DocumentError, PolicyError, Position
@@ -187,6 +187,9 @@ class _Compilation:
     def _document(self, path: str) -> None:
         before = len(self.problems)
         check_path(path, self.problems)
+        if is_test(path):
+            message = "a file named `…_test` holds tests, and is no part of a bundle"
+            self.problems.add(Position(path), message, "rename it")
         root = read_document(path, self.sources[path], self.problems)
         data = b""
         if root is not None and root.get("policy") is not None:

@@ -33,6 +33,8 @@ _FIELDS = {
     )
     for parent in {name.partition(".")[0] for name in CONDITION_VARIABLES if "." in name}
 }
+# How `pdp.cel.compile` begins an error whose position is in the text of a variable.
+_INSIDE = "in the variable "
 # What YAML makes of a `#` behind a blank, in a text without quotes.
 _COMMENT = re.compile(r"[ \t]+#")
 
@@ -120,9 +122,9 @@ class _Work:
                 uses[name] = free_names(expression.root) & self.sources.keys()
         for name in _in_order(uses, self.sources, self.problems):
             expression = self._check(self.sources[name], ("variable", name))
-            if expression is not None:
+            # One that has a problem is left out: what uses it has no problem of its own.
+            if expression is not None and self._compile(expression, self.sources[name]):
                 self.checked[name] = expression
-                self._compile(expression, self.sources[name])
         return tuple(self.checked.items())
 
     def condition(self, kind: Kind, name: str, scalar: Scalar | None) -> Expression | None:
@@ -160,14 +162,19 @@ class _Work:
         )
         return expression
 
-    def _compile(self, expression: Expression, scalar: Scalar) -> None:
-        """Compile it as the PDP will, for what only that finds."""
+    def _compile(self, expression: Expression, scalar: Scalar) -> bool:
+        """Compile it as the PDP will, for what only that finds; whether that went well."""
         if not free_names(expression.root) & self.sources.keys() <= self.checked.keys():
-            return  # it uses a variable that has a problem of its own
+            return False  # it uses a variable that has a problem
         try:
             compile_expression(expression, self.checked, self.limits)
         except ExpressionError as error:
+            if error.message.startswith(_INSIDE):
+                # Too large only as a whole: the place is in a text that is well by itself.
+                error = ExpressionError(error.message, None, error.suggestion)
             self._note(error, scalar)
+            return False
+        return True
 
     def _note(self, error: ExpressionError, scalar: Scalar) -> None:
         position = scalar.content_position

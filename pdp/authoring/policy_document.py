@@ -28,6 +28,8 @@ RESERVED_WORDS = frozenset(
      "optional_type", "string", "timestamp", "type", "uint"}
 )  # fmt: skip
 CONDITION_CHARACTERS_MAX = 10_000
+# Each is checked knowing all others; more than this is not read by anybody either.
+VARIABLES_MAX = 500
 
 ROLE = replace(NAME, what="a role name without white space", pattern=re.compile(r"[^\s*]+"))
 RESOURCE = replace(NAME, what="one resource type, no pattern", pattern=re.compile(r"[^\s*]+"))
@@ -137,7 +139,12 @@ class _Reader:
 
     def _variables(self) -> tuple[tuple[str, Scalar], ...]:
         found = []
-        for key, node in self._entries("variables"):
+        entries = list(self._entries("variables"))
+        if len(entries) > VARIABLES_MAX:
+            message = f"the policy has more than {VARIABLES_MAX} variables"
+            self.problems.add(self.fields.at("variables"), message, "split the policy")
+            return ()
+        for key, node in entries:
             if key.text in STANDARD_NAMES:
                 message = f"variable {word(key.text)} would hide a name every condition sees"
                 self.problems.add(key.position, message, "choose another name")

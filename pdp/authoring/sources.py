@@ -82,7 +82,13 @@ def read_file(path: Path) -> bytes:
 
 
 def check_path(path: str, problems: Problems) -> None:
-    """Note it when a bundle could not hold a document of this path."""
+    """Note it when a bundle could not hold a document of this path.
+
+    Nor may it hold one that reading a folder would not have found: what an
+    author's own check does not look at must not be signed.
+    """
+    if not is_document(path.rpartition("/")[2]):
+        problems.add(Position(path), "a document's name ends in `.yaml` or `.yml`", "rename it")
     if len(path) > PATH_CHARACTERS_MAX:
         problems.add(Position(path), f"the path is longer than {PATH_CHARACTERS_MAX} characters")
     for segment in path.split("/"):

@@ -7,20 +7,20 @@ answers it, as in the PDP; there is no second way to decide.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from pdp import admission
 from pdp.admission import Denials
 from pdp.authoring.policy_tests import Expectation, TestRow
 from pdp.boundary import InputLimits, admit
-from pdp.callers import CallerPolicy
+from pdp.callers import ANY, CallerPolicy
 from pdp.errors import InvalidRequestError
 from pdp.model import Caller, Decision, Obligation
 from pdp.policy import PolicySet
 from pdp.values import Value
 
-# Policies of one folder make one tenant; the bundle has the same name for it.
+# Policies of one folder are those of one tenant; this is its name where callers name none.
 TENANT = "default"
 
 
@@ -56,17 +56,20 @@ class Outcome:
 
 
 def run(policies: PolicySet, callers: CallerPolicy, rows: Iterable[TestRow]) -> tuple[Outcome, ...]:
-    """Ask every row's question and compare."""
-    return tuple(_ask(policies, callers, row) for row in rows)
+    """Ask every row's question and compare.
+
+    The folder's policies stand for every tenant that its callers name.
+    """
+    named = {tenant for entry in callers.entries for tenant in entry.tenants} - {ANY}
+    tenants = dict.fromkeys(sorted(named) or [TENANT], policies)
+    return tuple(_ask(tenants, callers, row) for row in rows)
 
 
-def _ask(policies: PolicySet, callers: CallerPolicy, row: TestRow) -> Outcome:
+def _ask(tenants: Mapping[str, PolicySet], callers: CallerPolicy, row: TestRow) -> Outcome:
     caller = Caller(row.caller)
     try:
         admitted = admit(row.request, caller, InputLimits())
-        decision, _ = admission.decide(
-            {TENANT: policies}, callers, Denials(), admitted, caller, row.now_ns
-        )
+        decision, _ = admission.decide(tenants, callers, Denials(), admitted, caller, row.now_ns)
     except InvalidRequestError as error:
         return Outcome(row, None, str(error), ())
     return Outcome(row, decision, "", tuple(_differences(row.expect, decision)))
