@@ -32,10 +32,11 @@ from pdp.v1 import checked_pb2 as pb
 from pdp.values import Uint
 
 # A condition's tree. cel-cpp's parser stops at 32 levels, 100,000 code points;
-# protobuf itself at 100 levels of messages, two of which make one of ours.
+# protobuf itself at 100 levels of messages, two of which make one of ours, so
+# that ours comes first, and its message with it.
 BYTES_MAX = 4 << 20
 NODES_MAX = 50_000
-DEPTH_MAX = 100
+DEPTH_MAX = 48
 TYPE_DEPTH_MAX = 32
 
 _PRIMITIVES = MappingProxyType(

@@ -129,6 +129,34 @@ def test_variables_that_nest_are_refused(checker: Checker) -> None:
     assert compiled(checker, "v60", texts).verdict({"d": True}) is Verdict.TRUE
 
 
+def test_variables_that_only_rename_each_other_are_refused_at_length() -> None:
+    """A chain of names has no depth written out; a long one is refused all the same."""
+    trees = {"v0": Expression(Ident("d", DYN, 0), "d")}
+    trees |= {f"v{i}": Expression(Ident(f"v{i - 1}", DYN, 0), "v") for i in range(1, 5_000)}
+    for name in ("v40", "v4999"):
+        upwards: Node = Ident("v0", DYN, 0)
+        for at in range(1, 40):
+            upwards = call("_&&_", "logical_and", upwards, Ident(f"v{at}", DYN, 0))
+        for root in (
+            Ident(name, DYN, 0),
+            call("_&&_", "logical_and", upwards, Ident(name, DYN, 0)),
+        ):
+            if name == "v40":
+                assert (
+                    compile_expression(Expression(root, ""), trees, LIMITS).verdict({"d": True})
+                    is Verdict.TRUE
+                )
+            else:
+                with pytest.raises(ExpressionError, match="nested deeper"):
+                    compile_expression(Expression(root, ""), trees, LIMITS)
+
+
+def test_error_in_a_variable_names_it(checker: Checker) -> None:
+    """A position inside another text than the condition's says which text."""
+    with pytest.raises(ExpressionError, match=r":1:10: in the variable `v`: a pattern that RE2"):
+        compiled(checker, "v", {"v": "'a'.matches('(')".replace("'a'", "d")})
+
+
 # -- sizes -------------------------------------------------------------------------
 
 
@@ -139,7 +167,7 @@ def call(function: str, overload: str, *arguments: Node) -> Call:
 
 def test_largest_and_deepest_conditions_run(checker: Checker) -> None:
     """Conditions at the limits compile and evaluate in both tiers, far from Python's own."""
-    chain = "&&".join(["d==1"] * 2_400)
+    chain = "&&".join(["d==1"] * 1_000)
     assert compiled(checker, chain).verdict({"d": 1}) is Verdict.TRUE
     assert compiled(checker, chain).verdict({"d": "a"}) is Verdict.FALSE
     deep: Node = Ident("d", DYN, 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -379,7 +380,9 @@ def test_work_is_charged_by_what_it_touches() -> None:
     assert units(semantics.contained, 5, [1] * 70) == 70
     assert units(semantics.less, "a" * 640, "b" * 6_400) == 10
     assert units(text.contains, "a" * 1_600, "b") == 100
-    assert units(text.matches, "a" * 1_600, "a" * 160) == 101 * 11
+    assert units(text.matches_known, "a" * 1_600, "a") == 101
+    assert units(text.matches, "a" * 1_600, "a") == 1_101
+    assert units(text.matches_known, "a" * 1_600, "(a?){100}") == 101 * (1 + 404 // 16)
     assert units(conversions.to_string, b"a" * 160) == 10
 
 
@@ -392,6 +395,26 @@ def test_spent_budget_stops_before_the_work() -> None:
 def test_catastrophic_pattern_is_linear(checker: Checker) -> None:
     """A pattern that kills backtracking engines is nothing to RE2."""
     assert evaluate(checker, "d.matches('(a+)+$')", d="a" * 20_000 + "b") is False
+
+
+@pytest.mark.parametrize(
+    "pattern", ["(a?){1000}a{1000}", "(a{1,30}){1,30}", r"\\pL{300}\\pN{300}", "(.{1,1000}){1}"]
+)
+def test_costly_pattern_spends_or_is_refused(pattern: str) -> None:
+    """The costliest patterns known, on the longest text of a request: no half second of work."""
+    start = time.process_time()
+    with pytest.raises((BudgetSpentError, CelError)):
+        text.matches("ab" * 131_072, pattern, [100_000])
+    assert time.process_time() - start < 0.5
+
+
+def test_patterns_from_data_run_out_of_budget(checker: Checker) -> None:
+    """A list of hostile patterns is charged for compiling them, in either tier."""
+    source = "d.exists(p, 'x'.matches(p))"
+    tiers = Tiers(decode(checker.check(source, {"d": "dyn"}).checked_expr, source))
+    patterns = {"d": [f"(y?){{{at}}}y" for at in range(2, 500)]}
+    assert tiers.exact(patterns).kind == "spent"
+    assert tiers.fast(patterns).kind == "left"
 
 
 @given(st.lists(st.one_of(st.booleans(), st.integers(-3, 3), st.text(max_size=2))))

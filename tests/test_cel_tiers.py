@@ -160,9 +160,9 @@ def compare_budgets(checker: Checker, seed: int, count: int) -> Counter[str]:
 
 def test_spent_is_the_same_in_both_tiers(checker: Checker, ledger: Ledger) -> None:
     """A budget one unit short of the cost is SPENT; the cost itself is enough; in either tier."""
-    counts = compare_budgets(checker, SEED, 250)
+    counts = compare_budgets(checker, SEED, 80)
     ledger(seed=SEED, **counts)
-    assert min(counts["SPENT"], counts["TRUE"], counts["FALSE"], counts["DOUBT"]) > 20
+    assert min(counts["SPENT"], counts["TRUE"], counts["FALSE"], counts["DOUBT"]) > 5
 
 
 # -- twins: without a guard, a wrong answer appears --------------------------------
@@ -330,7 +330,7 @@ def as_json(attributes: dict[str, Any]) -> dict[str, Any]:
 
 def test_agrees_with_the_official_evaluator(checker: Checker, ledger: Ledger) -> None:
     """On conditions and data within its known limits, Google's evaluator says the same."""
-    counts, wrong = compare_with_oracle(checker, SEED, 150)
+    counts, wrong = compare_with_oracle(checker, SEED, 120)
     ledger(seed=SEED, **counts)
     assert wrong == []
     assert counts["value"] > 300
@@ -365,7 +365,7 @@ def digest_of_verdicts(seed: int, count: int) -> str:
 def test_verdicts_do_not_depend_on_the_hash_seed() -> None:
     """Fresh processes with different hash seeds come to the same verdicts."""
     program = (
-        "from tests.test_cel_tiers import digest_of_verdicts; print(digest_of_verdicts(7, 40))"
+        "from tests.test_cel_tiers import digest_of_verdicts; print(digest_of_verdicts(7, 30))"
     )
     found = {
         subprocess.run(
@@ -376,7 +376,7 @@ def test_verdicts_do_not_depend_on_the_hash_seed() -> None:
             env={**os.environ, "PYTHONHASHSEED": seed},
             cwd=Path(__file__).parent.parent,
         ).stdout
-        for seed in ("0", "1", "4242")
+        for seed in ("0", "4242")
     }
     assert len(found) == 1
 

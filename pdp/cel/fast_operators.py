@@ -19,6 +19,7 @@ from pdp.cel.codegen import (
     Code,
     Frame,
     Namespace,
+    bail,
     call,
     compare,
     every,
@@ -31,7 +32,7 @@ from pdp.cel.codegen import (
     pick,
 )
 from pdp.cel.cost import COMPARED_PER_UNIT, Meter, charge, matching_units
-from pdp.cel.functions import LISTED, Function
+from pdp.cel.functions import LISTED, MATCHES_KNOWN, Function
 from pdp.cel.values import NUMBERS, CelError, Datum
 from pdp.values import INT64_MAX, INT64_MIN, Duration, Timestamp
 
@@ -284,22 +285,23 @@ def _affix(_to: Operators, function: Function, parts: list[Code], frame: Frame) 
     return Code(pick(kind_is(keep(name, subject.tree), "str"), direct, call("bail")), bool)
 
 
-def _matches(to: Operators, _function: Function, parts: list[Code], _frame: Frame) -> Code | None:
-    """`matches` a literal pattern, which is compiled once."""
+def _matches(to: Operators, function: Function, parts: list[Code], _frame: Frame) -> Code | None:
+    """`matches` a pattern written in the policy, compiled once."""
     subject, pattern = parts
-    if not (pattern.kind is str and pattern.is_constant):
+    if function is not MATCHES_KNOWN:
         return None
     search = to.namespace.object(_searcher(pattern.value))
     return Code(call(search, subject.tree, load("meter")), bool)
 
 
 def _searcher(pattern: str) -> Callable[[Datum, Meter], bool]:
-    search, length = text.compile_pattern(pattern).search, len(pattern)
+    compiled = text.compile_pattern(pattern)
+    search, size = compiled.search, compiled.size
 
     def searcher(subject: Datum, meter: Meter) -> bool:
         if type(subject) is not str:
-            return text.matches(subject, pattern, meter)
-        charge(meter, matching_units(len(subject), length))
+            bail()
+        charge(meter, matching_units(len(subject), size))
         return search(subject) is not None
 
     return searcher

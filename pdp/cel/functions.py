@@ -165,6 +165,8 @@ BY_OVERLOAD = MappingProxyType(
 EQUAL, NOT_EQUAL = BY_OVERLOAD["equals"], BY_OVERLOAD["not_equals"]
 CONTAINED, INDEX = BY_OVERLOAD["in_list"], BY_OVERLOAD["index_list"]
 MATCHES = BY_OVERLOAD["matches"]
-# `in` where the list is short strings written in the policy. No overload of its
-# own: `pdp.cel.resolve` puts it where it belongs.
+# `in` where the list is short strings written in the policy. This and the next
+# have no overloads of their own: `pdp.cel.resolve` puts them where they belong.
 LISTED = Function("@in", frozenset(), 2, semantics.listed, result=bool)
+# `matches` with a pattern written in the policy.
+MATCHES_KNOWN = Function("matches", frozenset(), 2, text.matches_known, metered=True, result=bool)

@@ -13,7 +13,14 @@ from typing import NoReturn
 from pdp.cel import moments
 from pdp.cel import plan as plans
 from pdp.cel.cost import COMPARED_PER_UNIT
-from pdp.cel.functions import BY_OVERLOAD, CONTAINED, LISTED, MATCHES, Function
+from pdp.cel.functions import (
+    BY_OVERLOAD,
+    CONTAINED,
+    LISTED,
+    MATCHES,
+    MATCHES_KNOWN,
+    Function,
+)
 from pdp.cel.limits import EvaluationLimits
 from pdp.cel.macros import recognise
 from pdp.cel.plan import Plan, Program
@@ -91,6 +98,8 @@ class _Scope:
         self.slots = 0
         self.defined: dict[str, _Part] = {}
         self.open: list[str] = []
+        self.level = 0  # levels around the innermost open variable, written out
+        self.chains: dict[str, int] = {}  # variables that one goes through, itself included
 
     def new_slot(self) -> int:
         self.slots += 1
@@ -98,14 +107,20 @@ class _Scope:
 
 
 class _Resolver:
-    """Resolves one text: the condition's, or a variable's."""
+    """Resolves one text: the condition's, or that of the variable it is named after."""
 
-    def __init__(self, scope: _Scope, source: str) -> None:
+    def __init__(self, scope: _Scope, source: str, name: str = "") -> None:
         self.scope = scope
         self.source = source
+        self.name = name
         self.visited = 0
+        self.outside = scope.level
+        self.level = 0
+        self.chain = 0
 
     def refuse(self, node: Node, message: str, suggestion: str = "") -> NoReturn:
+        if self.name:
+            message = f"in the variable `{self.name}`: {message}"
         raise ExpressionError(message, position_of(self.source, node.offset), suggestion)
 
     def part(self, node: Node, locals_: Mapping[str, int], level: int) -> _Part:
@@ -115,8 +130,11 @@ class _Resolver:
         # The tree may be a hand-made graph: count visits, not objects.
         if self.visited > limits.nodes_max:
             self._refuse_size(node)
-        if level > limits.depth_max:
+        # Counted on the way down too: variables that use each other in a long chain must end
+        # here, not in a recursion.
+        if self.outside + level > limits.depth_max:
             self._refuse_depth(node)
+        self.level = level
         part = self._dispatch(node, locals_, level)
         if part.nodes > limits.nodes_max:
             self._refuse_size(node)
@@ -193,12 +211,23 @@ class _Resolver:
             circle = " -> ".join([*scope.open[scope.open.index(name) :], name])
             self.refuse(node, f"the variable `{name}` uses itself: {circle}")
         if name not in scope.defined:
+            # Plans nest by uses, also where each variable is but the name of the next: such a
+            # chain has no depth written out, and must still end before Python's own limit.
+            if len(scope.open) >= scope.limits.depth_max:
+                self._refuse_depth(node)
             expression = scope.variables[name]
             scope.open.append(name)
-            body = _Resolver(scope, expression.source).part(expression.root, {}, 1)
+            scope.level = self.outside + self.level - 1
+            resolver = _Resolver(scope, expression.source, name)
+            body = resolver.part(expression.root, {}, 1)
             scope.open.pop()
+            scope.level = self.outside
+            scope.chains[name] = resolver.chain + 1
             use = plans.Use(plans.Definition(name, body.plan))
             scope.defined[name] = _Part(use, body.weight, body.nodes, body.depth)
+        self.chain = max(self.chain, scope.chains[name])
+        if self.chain > scope.limits.depth_max:
+            self._refuse_depth(node)
         return scope.defined[name]
 
     # -- calls ---------------------------------------------------------------
@@ -216,9 +245,7 @@ class _Resolver:
             case "_?_:_", (test, then, otherwise):
                 return self._join(plans.Choice(test, then, otherwise), *parts)
             case Function(), _:
-                self._prepare(node, form, found)
-                if form is CONTAINED and _is_short_list(found[1]):
-                    form = LISTED
+                form = self._special(node, form, found)
                 return self._join(plans.Apply(form, found), *parts)
             case _:
                 return self._refuse_function(node)
@@ -242,18 +269,22 @@ class _Resolver:
     def _refuse_function(self, node: Call) -> NoReturn:
         self.refuse(node, f"the function `{node.function}` is not supported", _ONLY)
 
-    def _prepare(self, node: Call, function: Function, arguments: tuple[Plan, ...]) -> None:
-        """Work on constants that evaluation would otherwise do first: patterns, zones."""
+    def _special(self, node: Call, function: Function, arguments: tuple[Plan, ...]) -> Function:
+        """The function for constant arguments, whose work is done now: patterns, zones, lists."""
         last = arguments[-1]
+        if function is CONTAINED and _is_short_list(last):
+            return LISTED
         if not isinstance(last, plans.Constant):
-            return
+            return function
         if function is MATCHES and type(last.value) is str:
             try:
                 compile_pattern(last.value)
             except CelError as error:
                 self.refuse(node, str(error), "see the RE2 syntax")
-        elif function.name in moments.PARTS:
+            return MATCHES_KNOWN
+        if function.name in moments.PARTS:
             moments.load_zone(last.value)
+        return function
 
     # -- containers and loops --------------------------------------------------
 
