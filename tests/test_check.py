@@ -455,7 +455,7 @@ def test_check_shows_the_place_and_what_to_do(tmp_path: Path, pdp: Command) -> N
     assert lines[1] == '    8 |     when: \'"漢" == "漢" && over_limt\''
     # Two characters before the caret take two cells each.
     assert lines[2].index("^") == lines[1].index("over_limt") + 2
-    assert lines[-1] == "0 policies, 0 rules, 1 caller policy, 0 tests: 1 problem"
+    assert lines[-1] == "2 documents: 1 problem"
 
 
 def test_check_of_one_file_does_not_ask_for_the_others(pdp: Command) -> None:

@@ -159,6 +159,23 @@ def test_a_byte_order_mark_moves_no_column() -> None:
     assert root.entries[0][0].position.column == 1
 
 
+def test_a_key_that_is_given_twice_is_refused() -> None:
+    """Readers differ in which one counts: one sees the deny, the other the permit."""
+    said = only_problem("effect: deny\nv: x\neffect: permit\n")
+    assert said == "d.yaml:3:1: key `effect` is given twice (it is on line 1 already)"
+
+
+def test_a_key_that_is_given_twice_twin_without_guard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the guard the later one wins, below whatever a reviewer read first."""
+    monkeypatch.setattr(documents._Composer, "_key", lambda _self, key, _entries: key)
+    root, problems = read("effect: deny\nv: x\neffect: permit\n")
+    assert not problems
+    assert root is not None
+    effect = root.get("effect")
+    assert isinstance(effect, Scalar)
+    assert effect.text == "permit"
+
+
 def test_windows_line_ends_move_no_line() -> None:
     """CRLF is one line break, and no part of a value."""
     found = scalar("a: b\r\nv: |\r\n  x\r\n  y\r\n")

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from pdp.authoring.sources import read_folder
 from pdp.authoring.trial import Outcome
 from pdp.callers import CallerEntry, CallerPolicy
 from pdp.cel.limits import EvaluationLimits
+from pdp.cli.test import HELP
 from pdp.model import Effect
 from pdp.policy import PolicyDocument, PolicySet
 from tests.conftest import ROOT
@@ -385,6 +387,16 @@ def test_the_command_passes_the_expense_reports() -> None:
     """Exit 0, and how many ran."""
     done = real_process("test", "policies/expense-reports")
     assert (done.returncode, done.stdout) == (0, "104 tests passed, 0 failed\n")
+
+
+def test_the_example_in_the_help_is_a_test_of_the_expense_reports(sample: Compilation) -> None:
+    """What `pdp test --help` shows can be pasted into a file, and passes."""
+    example = textwrap.dedent(HELP.partition("  kind: tests")[2].partition("\n\n")[0])
+    tests = read_tests({"help_test.yaml": f"kind: tests{example}\n".encode()})
+    assert not tests.problems
+    assert len(tests.rows) == 1
+    found = trial.run(sample.policy_set(LIMITS), callers_of(sample), tests.rows)
+    assert [item.passed for item in found] == [True]
 
 
 def test_a_failing_row_is_shown_with_its_place(folder: Path, pdp: Command) -> None:

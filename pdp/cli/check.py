@@ -16,19 +16,20 @@ if TYPE_CHECKING:
     from pdp.authoring.checker import Checker
     from pdp.errors import PolicyError
 
+# Short lines and no square brackets: they are shown as they stand, and brackets are markup.
 HELP = """Check policies: documents, names, roles, and every condition.
 
-Give the folder with the policies; the folders below it are part of it. It must hold at
-least one policy and exactly one caller policy. Tests, `*_test.yaml`, are checked for
-their form: `pdp test` runs them. A single file is checked by itself, without asking
-whether the others fit.
+Give the folder with the policies; the folders below it are part of it. It
+must hold at least one policy and exactly one caller policy. Tests, in
+`*_test.yaml`, are checked for their form: `pdp test` runs them. A single
+file is checked by itself, without asking whether the others fit.
 
 \b
   pdp check policies/expense-reports
   pdp check policies/expense-reports/approval.yaml
   pdp check --json policies/expense-reports | jq .problems
 
-Exit code: 0 no problems, 1 problems, 2 not a folder, or nothing to check.
+Exit code: 0 no problems, 1 problems, 2 not a folder or a file.
 """
 
 
@@ -79,9 +80,11 @@ def check(
         for result in results:
             for problem in result.problems:
                 problems.show(problem, result.folder, result.sources)
-            count = len(result.problems)
-            verdict = problems.counted(count, "problem") if count else "no problems"
-            said = f"{problems.summary(result.counts)}: {verdict}"
+            if count := len(result.problems):
+                what = problems.counted(len(result.sources), "document")
+                said = f"{what}: {problems.counted(count, 'problem')}"
+            else:
+                said = f"{problems.summary(result.counts)}: no problems"
             out.print(said, style="red" if count else "green", markup=False)
     if found:
         raise typer.Exit(EXIT_REFUSED)

@@ -15,32 +15,35 @@ if TYPE_CHECKING:
     from pdp.authoring.trial import Outcome
     from pdp.errors import PolicyError
 
-HELP = """Test policies: every row of every `*_test.yaml` is a question and its answer.
+# Short lines and no square brackets: they are shown as they stand, and brackets are markup.
+HELP = """Test policies: every row of a `*_test.yaml` is a question and its answer.
 
-Give the folder with the policies and their tests, or one file of tests: its policies
-are those of its folder. The caller policy applies, as in the PDP.
+Give the folder with the policies and their tests, or one file of tests: its
+policies are those of its folder. The caller policy applies, as in the PDP.
 
 \b
   pdp test policies/expense-reports
   pdp test policies/expense-reports -k "their own"
-  pdp test --json policies/expense-reports | jq '.tests[] | select(.passed | not)'
+  pdp test --json policies/expense-reports | jq .tests
 
-A test:
+A file of tests:
 
 \b
   kind: tests
   now: 2026-09-15T10:00:00Z
   caller: spiffe://demo.example.org/expenses/frontend
   tests:
-    - name: nobody approves their own
-      subject: {type: user, id: ana, properties: {roles: [manager]}}
-      action: approve
+    - name: whose roles are not known reads nothing
+      subject: {type: user, id: ana}
+      action: read
       resource: {type: expense_report, id: r1, properties: {author: ana}}
-      expect: {effect: DENY, cause: RULE, rules: [expense-approval/nobody-approves-their-own]}
+      expect: {effect: DENY, cause: INDETERMINATE}
 
-What `expect` leaves out, but for the effect, is not compared.
+What `expect` leaves out, but for the effect, is not compared. It may also
+have `rules` and `obligations`, both lists.
 
-Exit code: 0 all passed, 1 a test failed or the policies have problems, 2 no test found.
+Exit code: 0 all passed, 1 a test failed or the policies have problems,
+2 no test found.
 """
 
 
