@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pdp.authoring.checker import Checker
+from pdp.authoring.checker import CONDITION_VARIABLES, Checker
 from pdp.cel import macros, resolve
 from pdp.cel.compile import CompiledExpression, compile_expression
+from pdp.cel.fast import describe
 from pdp.cel.limits import EvaluationLimits
 from pdp.cel.plan import Macro
 from pdp.cel.syntax import BOOL, DYN, Call, Comprehension, Expression, Ident, Literal, Node, Type
@@ -149,6 +151,40 @@ def test_variables_that_only_rename_each_other_are_refused_at_length() -> None:
             else:
                 with pytest.raises(ExpressionError, match="nested deeper"):
                     compile_expression(Expression(root, ""), trees, LIMITS)
+
+
+def balanced(parts: list[Node]) -> Node:
+    """`&&` of many, as flat as the parser makes it."""
+    if len(parts) == 1:
+        return parts[0]
+    half = len(parts) // 2
+    return call("_&&_", "logical_and", balanced(parts[:half]), balanced(parts[half:]))
+
+
+def test_order_of_use_does_not_lengthen_a_chain() -> None:
+    """Resolved one after the other, each from the one before, a long chain is refused too."""
+    trees = {"v0": Expression(Ident("d", DYN, 0), "d")}
+    trees |= {f"v{i}": Expression(Ident(f"v{i - 1}", DYN, 0), "v") for i in range(1, 200)}
+    root = balanced([Ident(f"v{i}", DYN, 0) for i in range(200)])
+    with pytest.raises(ExpressionError, match="nested deeper"):
+        compile_expression(Expression(root, ""), trees, LIMITS)
+
+
+def test_variable_that_was_shallow_is_measured_where_it_is_used_again() -> None:
+    """The second use of a variable may be too deep although the first was not."""
+
+    def inverted(node: Node, times: int) -> Node:
+        return inverted(call("!_", "logical_not", node), times - 1) if times else node
+
+    trees = {"v": Expression(inverted(Ident("d", DYN, 0), 40), "")}
+    use = Ident("v", DYN, 0)
+    fits = call("_&&_", "logical_and", use, inverted(use, 20))
+    assert (
+        compile_expression(Expression(fits, ""), trees, LIMITS).verdict({"d": True}) is Verdict.TRUE
+    )
+    deep = call("_&&_", "logical_and", use, inverted(use, 30))
+    with pytest.raises(ExpressionError, match="nested deeper"):
+        compile_expression(Expression(deep, ""), trees, LIMITS)
 
 
 def test_error_in_a_variable_names_it(checker: Checker) -> None:
@@ -409,3 +445,12 @@ def test_evaluation_from_a_deep_stack_is_still_a_verdict(checker: Checker) -> No
     assert Verdict.DOUBT in found
     assert found[0] is Verdict.TRUE
     assert set(found) == {Verdict.TRUE, Verdict.DOUBT}
+
+
+def test_generated_python_is_what_the_manual_shows(checker: Checker) -> None:
+    """The example in docs/cel.md is the code that runs."""
+    manual = (Path(__file__).parent.parent / "docs" / "cel.md").read_text("utf-8")
+    source = manual.partition("```cel\n")[2].partition("\n```")[0]
+    shown = manual.partition("```python\n")[2].partition("\n```")[0]
+    expression = decode(checker.check(source, CONDITION_VARIABLES).checked_expr, source)
+    assert describe(resolve.resolve(expression, {}, LIMITS)) == shown

@@ -200,7 +200,7 @@ def nested(depth: int) -> bytes:
     inner = b"\x10\x01\x22\x03\x0a\x01d"
     for _ in range(depth - 1):
         call = b"\x12\x01f\x1a" + _length(inner) + inner
-        inner = b"\x10\x01\x2a" + _length(call) + call
+        inner = b"\x10\x01\x32" + _length(call) + call
     types = pb.CheckedExpr()
     types.type_map[1].dyn.SetInParent()
     return types.SerializeToString() + b"\x22" + _length(inner) + inner
