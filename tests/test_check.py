@@ -114,6 +114,25 @@ def test_a_mistake_in_a_test_is_named_where_it_is(case: Mapping[str, Any]) -> No
     assert_told(case, read_tests({"p_test.yaml": text.encode()}).problems)
 
 
+ANY_TYPE = (
+    "null", "true", "1", "1u", "1.5", '"a"', 'b"x"', "now", 'duration("1s")', "now - now", "[]",
+    "[1]", "[[1]]", '[1, dyn("a")]', "{}", '{"a": 1}', '{1: "a"}', '[{"a": b"x"}]', "type(1)",
+    "type(type(1))", "bool", "dyn(1)", "subject.properties", "context.a",
+)  # fmt: skip
+
+
+def test_a_variable_may_be_of_any_type(checker: Checker) -> None:
+    """What the checker deduces for a variable, it takes as the type of a name."""
+    text = "policy: p\nresource: r\nvariables:\n"
+    text += "".join(f"  v{i}: |\n    {source}\n" for i, source in enumerate(ANY_TYPE))
+    text += "rules:\n"
+    for i in range(len(ANY_TYPE)):
+        text += f"  - {{id: r{i}, effect: deny, actions: [a], when: 'v{i} == v{i}'}}\n"
+    found = compile_document("p.yaml", text.encode(), checker)
+    assert [str(problem) for problem in found.problems] == []
+    assert len(found.rule_names) == len(ANY_TYPE)
+
+
 # -- a set of documents ---------------------------------------------------------
 
 
