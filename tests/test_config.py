@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 
 from pdp.authoring.throwaway import ThrowawayAuthority
 from pdp.boundary import DEPTH_MAX
+from pdp.bundle.anchor import Anchor
 from pdp.config import ConfigurationProblemsError, Settings, document, load_settings
 from pdp.config.document import variables
 from pdp.errors import ConfigurationError
 from pdp.server.checks import check_files
-from pdp.server.process import refuse_development
 from tests.simulators.certificates import TRUST_DOMAIN
 from tests.simulators.configurations import (
     Tree,
@@ -317,7 +317,7 @@ def test_the_development_trust_domain_is_refused(folder: Path) -> None:
     (folder / "trust.pem").write_bytes(authority.bundle_pem)
     found = load(folder, changed("tls.trust_domain", "dev.invalid"))
     with pytest.raises(ConfigurationError, match=r"dev\.invalid"):
-        refuse_development(found)
+        Anchor.PRODUCTION.check_place(found.tls.trust_domain, found.listen.host)
 
 
 def test_check_files_tells_everything_at_once(folder: Path) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import pdp
 from pdp import compiled
 from pdp.archive import ArchiveLimits, read_archive
+from pdp.bundle.anchor import Anchor
 from pdp.bundle.manifest import MANIFEST_NAME, Manifest, is_too_new, parse_manifest, render_time
 from pdp.callers import CallerPolicy
 from pdp.cel.limits import EvaluationLimits
@@ -24,8 +25,6 @@ from pdp.policy import PolicyDocument, PolicySet
 SOURCES = "sources/"
 COMPILED = "compiled/"
 COMPILED_SUFFIX = ".pb"
-# The trust domain of `pdp dev`; RFC 2606 keeps `.invalid` from ever being real.
-DEVELOPMENT_TRUST_DOMAIN = "dev.invalid"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,20 +76,21 @@ def read_bundle(archive: bytes, limits: ArchiveLimits) -> Bundle:
     return Bundle(manifest, sources, documents)
 
 
-def check_manifest(manifest: Manifest, custom: Mapping[str, Any]) -> None:
+def check_manifest(
+    manifest: Manifest, custom: Mapping[str, Any], anchor: Anchor = Anchor.PRODUCTION
+) -> None:
     """What a PDP asks of a manifest, beyond its form.
 
     Args:
         manifest: as read.
         custom: what the targets role signed beside the archive's hash.
+        anchor: where the PDP's trust starts.
 
     Raises:
         BundleRefusedError: not for this PDP, or not what was signed.
     """
-    if manifest.development:
-        raise BundleRefusedError(
-            "the bundle is marked `development`: it was made by `pdp dev`, for `pdp dev` alone"
-        )
+    if problem := anchor.mark_problem(marked=manifest.development):
+        raise BundleRefusedError(f"the bundle is {problem}")
     if is_too_new(manifest):
         raise BundleRefusedError(
             f"the bundle needs pdp {manifest.min_pdp} or newer, this is {pdp.__version__}: upgrade"
@@ -110,8 +110,15 @@ def custom_of(manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def compile_bundle(bundle: Bundle, limits: EvaluationLimits) -> tuple[PolicySet, CallerPolicy]:
+def compile_bundle(
+    bundle: Bundle, limits: EvaluationLimits, anchor: Anchor = Anchor.PRODUCTION
+) -> tuple[PolicySet, CallerPolicy]:
     """Decode and compile every document.
+
+    Args:
+        bundle: as read.
+        limits: of evaluation.
+        anchor: where the PDP's trust starts.
 
     Raises:
         BundleRefusedError: a document does not decode or compile, there is no
@@ -130,11 +137,7 @@ def compile_bundle(bundle: Bundle, limits: EvaluationLimits) -> tuple[PolicySet,
             f"the bundle has {len(callers)} caller policies: it must have exactly one"
         )
     for entry in callers[0].entries:
-        domain = entry.id.removeprefix("spiffe://").partition("/")[0]
-        if domain == DEVELOPMENT_TRUST_DOMAIN:
-            raise BundleRefusedError(
-                f"the caller `{entry.id}` is of the trust domain of `pdp dev`: not allowed here"
-            )
+        anchor.check_caller(entry.id)
     try:
         return PolicySet(policies, limits), callers[0]
     except PdpError as error:

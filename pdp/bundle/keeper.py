@@ -6,7 +6,7 @@ a step exists before the step before it has succeeded.
      (1) the clock is not behind the mark
      (2) TUF: root chain from the embedded root, timestamp, snapshot, targets,
          delegated roles; thresholds, versions, expiries; target hashes
-     (3) the newest root is not marked `development`
+     (3) the newest root is marked `development` exactly when our anchor is
      (4) the timestamp does not expire further ahead than a heartbeat may
      (5) no role has expired by the decision clock
      (6) no role is older than the state file remembers; the revision floor
@@ -35,6 +35,7 @@ from tuf.api.exceptions import DownloadError, DownloadLengthMismatchError, Repos
 
 from pdp.admission import Denials
 from pdp.bundle import freshness
+from pdp.bundle.anchor import Anchor
 from pdp.bundle.contents import (
     check_manifest,
     compile_bundle,
@@ -103,11 +104,18 @@ class BundleKeeper:
         settings: where from, and what is remembered where.
         limits: of evaluation, for compiling.
         clock_ns: nanoseconds since the epoch; the clock that decisions use.
+        anchor: where trust starts. No part of the settings, so that no file
+            and no variable can say it.
     """
 
     def __init__(
-        self, settings: BundleSettings, limits: EvaluationLimits, clock_ns: Callable[[], int]
+        self,
+        settings: BundleSettings,
+        limits: EvaluationLimits,
+        clock_ns: Callable[[], int],
+        anchor: Anchor = Anchor.PRODUCTION,
     ) -> None:
+        self.anchor = anchor
         self._settings = settings
         self._limits = limits
         self._clock_ns = clock_ns
@@ -152,7 +160,7 @@ class BundleKeeper:
         with self._lock:
             if self._folder is not None:
                 raise RuntimeError("start() was called twice")
-            self._trusted_root = _read_root(self._settings)
+            self._trusted_root = _read_root(self._settings, self.anchor)
             folder = MemoryFolder(self._settings.state_folder, self._settings.limits)
             try:
                 result = self._first_load(folder)
@@ -237,8 +245,8 @@ class BundleKeeper:
             store, self._trusted_root, self._kept, self._wanted, settings.limits, folder.folder
         )
         # (3) development
-        if verified.development:
-            raise BundleRefusedError("the root is marked `development`: it is for `pdp dev` alone")
+        if problem := self.anchor.mark_problem(marked=verified.development):
+            raise BundleRefusedError(f"the root is {problem}")
         # (4) far ahead, (5) expired, (6) older
         expires = verified.expires_ns
         freshness.refuse_far_expiry(expires["timestamp"], now_ns, settings.freshness_max_s)
@@ -283,7 +291,7 @@ class BundleKeeper:
             target = verified.targets[bundle_target(tenant)]
             # (8) shape and digests
             bundle = read_bundle(target.data, limits)
-            check_manifest(bundle.manifest, target.custom)
+            check_manifest(bundle.manifest, target.custom, self.anchor)
             # (9) signed ahead
             freshness.refuse_signed_ahead(bundle.manifest.signed_at_ns, now_ns)
             signed_at_ns = max(signed_at_ns, bundle.manifest.signed_at_ns)
@@ -292,7 +300,7 @@ class BundleKeeper:
         denials = parse_denials(verified.targets[EMERGENCY_TARGET].data)
         # (11) compile
         for tenant, bundle in bundles.items():
-            policies[tenant], entries = compile_bundle(bundle, self._limits)
+            policies[tenant], entries = compile_bundle(bundle, self._limits, self.anchor)
             if len(bundles) > 1:
                 refuse_other_tenants(tenant, entries)
             callers.append(entries)
@@ -339,7 +347,7 @@ def _highest(verified: VerifiedSet, memory: Memory | None) -> dict[str, int]:
     return {**(memory.versions if memory else {}), **verified.versions}
 
 
-def _read_root(settings: BundleSettings) -> bytes:
+def _read_root(settings: BundleSettings, anchor: Anchor) -> bytes:
     try:
         with settings.root.open("rb") as file:
             data = file.read(settings.limits.root_bytes_max + 1)
@@ -350,7 +358,7 @@ def _read_root(settings: BundleSettings) -> bytes:
         ) from None
     if len(data) > settings.limits.root_bytes_max:
         raise ConfigurationError(f"the trusted root `{settings.root}` is too large to be one")
-    if problem := root_problem(data):
+    if problem := root_problem(data, anchor):
         raise ConfigurationError(f"the trusted root `{settings.root}` {problem}")
     return data
 

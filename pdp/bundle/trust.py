@@ -25,6 +25,7 @@ from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, Root, Signed, Snapshot, TargetFile, Targets, Timestamp
 from tuf.ngclient import Updater, UpdaterConfig
 
+from pdp.bundle.anchor import Anchor
 from pdp.bundle.settings import BundleLimits
 from pdp.bundle.store import STORE_URL, Store
 from pdp.errors import BundleRefusedError
@@ -156,8 +157,8 @@ def verify_repository(
         return _collect(work, kept, [want.role for want in wanted], targets)
 
 
-def root_problem(trusted_root: bytes) -> str | None:
-    """Why these bytes cannot be the trusted root, or None.
+def root_problem(trusted_root: bytes, anchor: Anchor = Anchor.PRODUCTION) -> str | None:
+    """Why these bytes cannot be the trusted root of this anchor, or None.
 
     A root vouches for itself: its signatures must reach its own threshold.
     Its expiry is no problem: a newer root may be in the store.
@@ -169,7 +170,8 @@ def root_problem(trusted_root: bytes) -> str | None:
         metadata.signed.verify_delegate(Root.type, metadata.signed_bytes, metadata.signatures)
     except (RepositoryError, ValueError) as error:
         return f"is not a valid root: {' '.join(str(error).split())[:200]}"
-    return "is marked `development`" if is_development(metadata.signed) else None
+    problem = anchor.mark_problem(marked=is_development(metadata.signed))
+    return f"is {problem}" if problem else None
 
 
 def is_development(root: Root) -> bool:

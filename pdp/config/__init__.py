@@ -8,7 +8,6 @@ Reading order: settings (what there is), document (names and bounds), loading
 
 from pdp.config.loading import CONFIG_VARIABLE, ConfigurationProblemsError, load_settings
 from pdp.config.settings import (
-    DEVELOPMENT_TRUST_DOMAIN,
     Address,
     Limits,
     RecordSettings,
@@ -18,7 +17,6 @@ from pdp.config.settings import (
 
 __all__ = [
     "CONFIG_VARIABLE",
-    "DEVELOPMENT_TRUST_DOMAIN",
     "Address",
     "ConfigurationProblemsError",
     "Limits",

@@ -16,8 +16,6 @@ from pdp.boundary import InputLimits
 from pdp.bundle.settings import BundleSettings
 from pdp.cel.limits import EvaluationLimits
 
-# Of development mode; it signs with keys that are thrown away (design section 6).
-DEVELOPMENT_TRUST_DOMAIN: Final = "dev.invalid"
 MIB: Final = 1_048_576
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 
+from pdp.bundle.anchor import Anchor
 from pdp.bundle.settings import BundleSettings
 from pdp.bundle.trust import root_problem
 from pdp.config import ConfigurationProblemsError, Settings
 from pdp.errors import ConfigurationError
 from pdp.identity.server_svid import load_server_svid
 from pdp.server.listener import check_free
-from pdp.server.process import refuse_development
 
 
 def check_files(settings: Settings, source: str) -> list[str]:
@@ -30,7 +30,7 @@ def check_files(settings: Settings, source: str) -> list[str]:
 
     for check in (
         identity,
-        lambda: refuse_development(settings),
+        lambda: Anchor.PRODUCTION.check_place(settings.tls.trust_domain, settings.listen.host),
         lambda: _check_root(settings.bundle),
         lambda: check_free(settings.listen),
     ):

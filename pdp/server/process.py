@@ -17,18 +17,18 @@ import contextlib
 import json
 import signal
 import sys
-from typing import Protocol, TextIO
+from collections.abc import Callable
+from typing import Protocol
 
 import uvloop
 
 import pdp
 from pdp.audit.spool import Spool
 from pdp.bundle import BundleKeeper, PollResult
-from pdp.config.settings import DEVELOPMENT_TRUST_DOMAIN, Settings
+from pdp.config.settings import Address, Settings
 from pdp.decision_point import Clock, SnapshotSource, SystemClock
-from pdp.errors import ConfigurationError
 from pdp.identity.server_svid import load_server_svid
-from pdp.server.listener import Server, check_free
+from pdp.server.listener import DurableRecorder, Server, check_free
 from pdp.telemetry import Telemetry
 
 
@@ -48,30 +48,49 @@ def run(settings: Settings, *, clock: Clock | None = None) -> None:
         BundleError: the bundle is refused, or what is remembered of it is damaged.
         SpoolError: records cannot become durable.
     """
-    refuse_development(settings)
     clock = clock or SystemClock()
+    keeper = BundleKeeper(settings.bundle, settings.limits.evaluation, clock.wall_ns)
     telemetry = Telemetry(sys.stderr, clock.wall_ns, settings.log_level)
     telemetry.capture_logging()
     try:
-        uvloop.run(_serve(settings, clock, telemetry, sys.stdout))
+        uvloop.run(serve(settings, keeper, clock, telemetry, _say_listening))
     finally:
         telemetry.close()
 
 
-def refuse_development(settings: Settings) -> None:
-    """`dev.invalid` belongs to `pdp dev`, whose keys anybody may have.
+def _say_listening(address: Address) -> None:
+    """For whoever started this process and must know the port: one line, then nothing."""
+    line = {"event": "listening", "address": str(address), "port": address.port}
+    sys.stdout.write(json.dumps(line) + "\n")
+    sys.stdout.flush()
+
+
+def _plain(spool: Spool) -> DurableRecorder:
+    return spool
+
+
+async def serve(
+    settings: Settings,
+    keeper: BundleKeeper,
+    clock: Clock,
+    telemetry: Telemetry,
+    listening: Callable[[Address], None],
+    recorder_of: Callable[[Spool], DurableRecorder] = _plain,
+) -> None:
+    """Serve until SIGTERM or SIGINT; what `pdp serve` and `pdp dev` have in common.
+
+    Args:
+        settings: judged.
+        keeper: not started yet; started and closed here.
+        clock: time.
+        telemetry: counters and logs.
+        listening: called once, on the event loop, when there are answers.
+        recorder_of: what records go through on their way to the spool.
 
     Raises:
-        ConfigurationError: it is configured here.
+        ConfigurationError, BundleError, SpoolError: as `run`.
     """
-    if settings.tls.trust_domain == DEVELOPMENT_TRUST_DOMAIN:
-        raise ConfigurationError(
-            f"`tls.trust_domain` is `{DEVELOPMENT_TRUST_DOMAIN}`, which is for development alone: "
-            "give this server a trust domain of yours"
-        )
-
-
-async def _serve(settings: Settings, clock: Clock, telemetry: Telemetry, stdout: TextIO) -> None:
+    keeper.anchor.check_place(settings.tls.trust_domain, settings.listen.host)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -85,23 +104,16 @@ async def _serve(settings: Settings, clock: Clock, telemetry: Telemetry, stdout:
     check_free(settings.listen)
     async with contextlib.AsyncExitStack() as opened:
         # (3) What fails verification ends the process here.
-        keeper = BundleKeeper(settings.bundle, settings.limits.evaluation, clock.wall_ns)
         opened.push_async_callback(asyncio.to_thread, keeper.close)
         _tell(telemetry, await asyncio.to_thread(keeper.start))
         # (4) Also makes durable what an earlier boot left.
-        spool = await asyncio.to_thread(
-            Spool.open,
-            settings.record.folder,
-            settings.instance,
-            limits=settings.record.limits,
-            clock_ns=clock.wall_ns,
-        )
+        spool = await asyncio.to_thread(_open_spool, settings, clock)
         opened.push_async_callback(asyncio.to_thread, spool.close)
         telemetry.log("info", "spool_opened", pdp_id=spool.pdp_id)
         server = Server(
             identity,
             keeper,
-            spool,
+            recorder_of(spool),
             listen=settings.listen,
             limits=settings.limits,
             capture=settings.record.capture,
@@ -117,18 +129,20 @@ async def _serve(settings: Settings, clock: Clock, telemetry: Telemetry, stdout:
             poll_forever(keeper, server, settings.poll_interval_s, telemetry), name="polls"
         )
         telemetry.log("info", "listening", address=str(address), port=address.port)
-        # For whoever started this process and must know the port: one line, then nothing.
-        print(
-            json.dumps({"event": "listening", "address": str(address), "port": address.port}),
-            file=stdout,
-            flush=True,
-        )
+        listening(address)
         await stopping.wait()
         # (6) Callers are told first.
         telemetry.log("info", "stopping", grace_s=settings.limits.stop_grace_s)
         await server.stop(settings.limits.stop_grace_s)
         polls.cancel()
     telemetry.log("info", "stopped")
+
+
+def _open_spool(settings: Settings, clock: Clock) -> Spool:
+    record = settings.record
+    return Spool.open(
+        record.folder, settings.instance, limits=record.limits, clock_ns=clock.wall_ns
+    )
 
 
 async def poll_forever(
