@@ -536,7 +536,9 @@ def test_ast_that_is_not_its_sources_twin_without_guard(
     desk: Desk, built: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without the rebuild it is signed, and a PDP runs what nobody reviewed."""
-    monkeypatch.setattr(releasing, "rebuild", lambda data: read_bundle(data, ArchiveLimits()))
+    monkeypatch.setattr(
+        releasing, "rebuild", lambda data, anchor: read_bundle(data, ArchiveLimits())
+    )
     desk.publisher.publish(with_evil_ast(built))
     assert desk.read().outcome == "updated"
     assert desk.keeper is not None
@@ -854,7 +856,9 @@ def test_readers_never_see_a_mixture(published: Desk, built: bytes) -> None:
     try:
         with pytest.MonkeyPatch.context() as patched:
             # Compiling is not what this is about.
-            patched.setattr(releasing, "rebuild", lambda data: read_bundle(data, ArchiveLimits()))
+            patched.setattr(
+                releasing, "rebuild", lambda data, anchor: read_bundle(data, ArchiveLimits())
+            )
             for revision in range(2, 22):
                 published.publisher.publish(revised(built, revision))
     finally:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from pdp.archive import ArchiveLimits, write_archive
 from pdp.authoring.compilation import Compilation, compile_directory, compile_sources
+from pdp.bundle.anchor import Anchor
 from pdp.bundle.contents import (
     COMPILED,
     COMPILED_SUFFIX,
@@ -56,11 +57,13 @@ class Release:
         revision: above that of the bundle it will replace.
         signed_at_s: seconds since the epoch.
         source_commit: or empty.
+        anchor: for which PDPs; only `pdp dev` says another than the default.
     """
 
     revision: int
     signed_at_s: int
     source_commit: str = ""
+    anchor: Anchor = Anchor.PRODUCTION
 
 
 def build_folder(folder: Path, release: Release) -> bytes:
@@ -70,16 +73,30 @@ def build_folder(folder: Path, release: Release) -> bytes:
         PolicyProblemsError: with every problem found.
         BundleRefusedError: the archive would not be accepted by a PDP.
     """
-    archive = _pack(compile_directory(folder), release)
-    _load_as_a_pdp_would(archive)
+    return build(compile_directory(folder), release)
+
+
+def build(compilation: Compilation, release: Release) -> bytes:
+    """Pack what was compiled into an archive.
+
+    Raises:
+        PolicyProblemsError: with every problem found.
+        BundleRefusedError: the archive would not be accepted by a PDP.
+    """
+    archive = _pack(compilation, release)
+    _load_as_a_pdp_would(archive, release.anchor)
     return archive
 
 
-def rebuild(archive: bytes) -> Bundle:
+def rebuild(archive: bytes, anchor: Anchor = Anchor.PRODUCTION) -> Bundle:
     """Compile an archive's own sources and compare every byte.
 
     Revision, time, commit and minimum version come from its manifest;
     everything else must follow from the sources.
+
+    Args:
+        archive: what `build` made.
+        anchor: of the PDPs that it is for.
 
     Returns:
         The bundle.
@@ -88,9 +105,9 @@ def rebuild(archive: bytes) -> Bundle:
         BundleRefusedError: it is malformed, a PDP would not load it, or it is
             not what its sources make.
     """
-    bundle = _load_as_a_pdp_would(archive)
+    bundle = _load_as_a_pdp_would(archive, anchor)
     manifest = bundle.manifest
-    release = Release(manifest.revision, manifest.signed_at_s, manifest.source_commit)
+    release = Release(manifest.revision, manifest.signed_at_s, manifest.source_commit, anchor)
     try:
         again = _pack(compile_sources(bundle.sources), release, manifest.min_pdp)
     except PolicyProblemsError as error:
@@ -119,16 +136,16 @@ def _pack(compilation: Compilation, release: Release, min_pdp: str = MIN_PDP) ->
         signed_at_s=release.signed_at_s,
         source_commit=release.source_commit,
         min_pdp=min_pdp,
-        development=False,
+        development=release.anchor.marked,
         members={path: hashlib.sha256(data).hexdigest() for path, data in members.items()},
     )
     return write_archive({**members, MANIFEST_NAME: manifest.to_bytes()})
 
 
-def _load_as_a_pdp_would(archive: bytes) -> Bundle:
+def _load_as_a_pdp_would(archive: bytes, anchor: Anchor) -> Bundle:
     bundle = read_bundle(archive, ArchiveLimits())
-    check_manifest(bundle.manifest, {})
-    compile_bundle(bundle, EvaluationLimits())
+    check_manifest(bundle.manifest, {}, anchor)
+    compile_bundle(bundle, EvaluationLimits(), anchor)
     return bundle
 
 

@@ -29,6 +29,7 @@ from tuf.api.metadata import (
     Timestamp,
 )
 
+from pdp.bundle.anchor import Anchor
 from pdp.bundle.memory import write_durably
 from pdp.errors import BundleRefusedError, ConfigurationError
 from pdp.publishing.keyring import Keyring, KeyUnavailableError
@@ -46,6 +47,7 @@ class Edition:
         keyring: the keys, and through its plan the thresholds and expiries.
         now_s: seconds since the epoch.
         before: the state this follows, or None for the first.
+        anchor: what the root says about itself.
         signed: the unsigned new metadata by role, in the order of changes.
         files: new target files by place in the directory.
     """
@@ -53,6 +55,7 @@ class Edition:
     keyring: Keyring
     now_s: int
     before: State | None
+    anchor: Anchor = Anchor.PRODUCTION
     signed: dict[str, Any] = field(default_factory=dict)
     files: dict[tuple[str, str], bytes] = field(default_factory=dict)
 
@@ -212,6 +215,8 @@ class Edition:
     def _fill_root(self, root: Root) -> None:
         plan = self.keyring.plan
         root.consistent_snapshot = True
+        if self.anchor.marked:
+            root.unrecognized_fields["development"] = True
         root.keys = {}
         for role in sorted(TOP_LEVEL_ROLE_NAMES):
             keys = [self.keyring.public(name) for name in plan.roles[role].keys]

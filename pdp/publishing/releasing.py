@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from pdp.bundle.anchor import Anchor
 from pdp.bundle.contents import custom_of
 from pdp.bundle.denials import EMPTY_DENIALS, parse_denials
 from pdp.bundle.manifest import render_time
@@ -41,9 +42,17 @@ class Publisher:
         repository: the directory that PDPs read.
         keys: the folder with `repository.toml`, `root.json` and the keys.
         clock_ns: nanoseconds since the epoch.
+        anchor: of the PDPs that it publishes for; `pdp dev` alone says another.
     """
 
-    def __init__(self, repository: Path, keys: Path, clock_ns: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        repository: Path,
+        keys: Path,
+        clock_ns: Callable[[], int],
+        anchor: Anchor = Anchor.PRODUCTION,
+    ) -> None:
+        self.anchor = anchor
         self.folder = RepositoryFolder(repository)
         self.keys = keys
         self._clock_ns = clock_ns
@@ -81,7 +90,7 @@ class Publisher:
             made = keyring.make_missing()
             if not (self.keys / PLAN_NAME).exists():
                 write_durably(self.keys / PLAN_NAME, render_plan(plan).encode())
-            edition = Edition(keyring, self.now_s(), None)
+            edition = Edition(keyring, self.now_s(), None, self.anchor)
             for role in ROLES:
                 if role not in {SNAPSHOT, TIMESTAMP}:
                     edition.renew(role)
@@ -134,12 +143,12 @@ class Publisher:
         for role in renew:
             if role not in ROLES:
                 raise ConfigurationError(f"there is no role `{role}` (known: {', '.join(ROLES)})")
-        bundle = rebuild(archive) if archive is not None else None
+        bundle = rebuild(archive, self.anchor) if archive is not None else None
         if denials is not None:
             parse_denials(denials, "the list of denials")
         with self.folder.lock():
             state = self.read()
-            edition = Edition(Keyring(self.keys, load_plan(self.keys)), self.now_s(), state)
+            edition = self._edition(state)
             for role in renew:
                 edition.renew(role)
             if archive is not None and bundle is not None:
@@ -165,8 +174,13 @@ class Publisher:
         """
         with self.folder.lock():
             state = self.read()
-            edition = Edition(Keyring(self.keys, load_plan(self.keys)), self.now_s(), state)
+            edition = self._edition(state)
             return edition.write(self.folder)
+
+    def _edition(self, state: State) -> Edition:
+        """What follows a state."""
+        keyring = Keyring(self.keys, load_plan(self.keys))
+        return Edition(keyring, self.now_s(), state, self.anchor)
 
     def _refuse_old(self, state: State, archive: bytes, revision: int) -> None:
         published = state.target(_TARGET)
