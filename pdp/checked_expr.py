@@ -26,8 +26,9 @@ from pdp.cel.syntax import (
     Node,
     Select,
     Type,
+    position_of,
 )
-from pdp.errors import ExpressionError, Position
+from pdp.errors import ExpressionError
 from pdp.v1 import checked_pb2 as pb
 from pdp.values import Uint
 
@@ -93,12 +94,6 @@ def decode(data: bytes, source: str, *, require_bool: bool = False) -> Expressio
             "compare it with something",
         )
     return Expression(root, source)
-
-
-def position_of(source: str, offset: int) -> Position:
-    """Line and column, from 1, of an offset in code points."""
-    before = source[: max(offset, 0)]
-    return Position("", before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1)
 
 
 def walk(root: Node) -> Iterator[tuple[Node, frozenset[str]]]:

@@ -13,7 +13,7 @@ from pdp import checked_expr
 from pdp.authoring.checker import CONDITION_VARIABLES, Checker
 from pdp.cel.compile import compile_expression
 from pdp.cel.limits import EvaluationLimits
-from pdp.cel.syntax import Ident, Literal, Select
+from pdp.cel.syntax import Ident, Literal, Select, position_of
 from pdp.checked_expr import decode
 from pdp.errors import ExpressionError
 from pdp.model import Verdict
@@ -71,7 +71,7 @@ def test_positions_count_code_points_and_stay_inside_the_text() -> None:
         out.expr.const_expr.bool_value = True
         out.source_info.positions[1] = offset
         assert decode(out.SerializeToString(), "source").root.offset == want
-    place = checked_expr.position_of("é🐱\nab", 4)
+    place = position_of("é🐱\nab", 4)
     assert (place.line, place.column) == (2, 2)
 
 

@@ -28,7 +28,7 @@ from google.protobuf.message import DecodeError
 
 from pdp import checked_expr
 from pdp.authoring.checker_messages import explain
-from pdp.cel.syntax import Expression, Ident, Select
+from pdp.cel.syntax import Expression, Ident, Select, position_of
 from pdp.errors import ExpressionError, Position
 from pdp.v1 import checked_pb2
 
@@ -59,7 +59,6 @@ CONDITION_VARIABLES: Mapping[str, str] = MappingProxyType(
 _LENGTH = struct.Struct(">I")
 _TYPE_URL = "type.googleapis.com/cel.expr.CheckedExpr"
 _PROCESS = Path(__file__).with_name("checker_process.py")
-# macro_calls and extensions of cel.expr.SourceInfo: for debuggers, not for us.
 _ANSWER_BYTES_MAX = 64 << 20
 
 
@@ -271,7 +270,7 @@ def _refuse_text(source: str, code_points_max: int) -> None:
     for at, character in enumerate(source):
         if "\ud800" <= character <= "\udfff":
             message = f"half a character, U+{ord(character):04X}, is not text"
-            raise ExpressionError(message, checked_expr.position_of(source, at), "write it whole")
+            raise ExpressionError(message, position_of(source, at), "write it whole")
 
 
 def _accept(encoded: object, source: str, variables: Mapping[str, str]) -> Checked:
@@ -302,7 +301,7 @@ def _refuse_traps(expression: Expression, variables: Mapping[str, str]) -> None:
     """Two things the checker lets through that never mean what they say."""
     source = expression.source
     for node, bound in checked_expr.walk(expression.root):
-        at = checked_expr.position_of(source, node.offset)
+        at = position_of(source, node.offset)
         match node:
             case Ident(name) if "." in name[1:] and source[node.offset : node.offset + 1] == "(":
                 # The checker turns `has(subject.id)` into plain `subject.id`;

@@ -34,10 +34,11 @@ from pdp.cel.syntax import (
     MapNode,
     Node,
     Select,
+    position_of,
 )
 from pdp.cel.text import compile_pattern
 from pdp.cel.values import KINDS_BY_NAME, TYPES_BY_NAME, CelError
-from pdp.errors import ExpressionError, Position
+from pdp.errors import ExpressionError
 
 _CONDITIONAL = "conditional"
 _ONLY = "only the standard functions are supported so far"
@@ -51,12 +52,6 @@ class _Part:
     weight: int
     nodes: int
     depth: int
-
-
-def position_of(source: str, offset: int) -> Position:
-    """Line and column, from 1, of an offset in code points."""
-    before = source[: max(offset, 0)]
-    return Position("", before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1)
 
 
 def resolve(

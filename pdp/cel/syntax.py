@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from pdp.errors import Position
 from pdp.values import Duration, Timestamp, Uint
 
 
@@ -133,3 +134,9 @@ class Expression:
 
     root: Node
     source: str
+
+
+def position_of(source: str, offset: int) -> Position:
+    """Line and column, from 1, of an offset in code points."""
+    before = source[: max(offset, 0)]
+    return Position("", before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1)
