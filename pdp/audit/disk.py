@@ -97,9 +97,6 @@ class Disk(Protocol):
     def open(self, path: Path) -> contextlib.AbstractContextManager[ReadFile]:
         """An existing regular file. A link or a pipe under that name is an error."""
 
-    def sync_file(self, path: Path) -> None:
-        """Make an existing file's content durable."""
-
     def settle_file(self, path: Path) -> None:
         """Sync a file that a dead process wrote, and read it from the disk from here on.
 
@@ -220,20 +217,11 @@ class RealDisk:
     @contextlib.contextmanager
     def open(self, path: Path) -> Iterator[ReadFile]:
         """Open, refusing what is no regular file."""
-        # O_NONBLOCK: a pipe under the name of a segment must not hold the reader.
-        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-        descriptor = os.open(path, flags)
+        descriptor = _open_regular(path)
         try:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise OSError(errno.EINVAL, "not a regular file", str(path))
-            yield _RealReadFile(descriptor, status.st_size)
+            yield _RealReadFile(descriptor, os.fstat(descriptor).st_size)
         finally:
             os.close(descriptor)
-
-    def sync_file(self, path: Path) -> None:
-        """Fsync through a descriptor of its own."""
-        _open_and_sync(path, os.O_RDONLY | os.O_NOFOLLOW)
 
     def settle_file(self, path: Path) -> None:
         """Fsync, then tell the kernel that the cached pages are not needed.
@@ -241,7 +229,7 @@ class RealDisk:
         Linux drops clean pages then unless someone has them mapped or locked;
         it does not promise to.
         """
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = _open_regular(path)
         try:
             _sync(descriptor)
         finally:
@@ -251,7 +239,11 @@ class RealDisk:
 
     def sync_directory(self, path: Path) -> None:
         """Fsync of the directory."""
-        _open_and_sync(path, os.O_RDONLY | os.O_DIRECTORY)
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            _sync(descriptor)
+        finally:
+            os.close(descriptor)
 
     def rename(self, source: Path, target: Path) -> None:
         """Rename, on one file system."""
@@ -273,12 +265,14 @@ def _insist_private(path: Path) -> None:
         )
 
 
-def _open_and_sync(path: Path, flags: int) -> None:
-    descriptor = os.open(path, flags | os.O_CLOEXEC)
-    try:
-        _sync(descriptor)
-    finally:
+def _open_regular(path: Path) -> int:
+    # O_NONBLOCK: a pipe under the name of a segment must not hold the reader.
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    descriptor = os.open(path, flags)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return descriptor
 
 
 def _sync(descriptor: int) -> None:

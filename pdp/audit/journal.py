@@ -268,7 +268,8 @@ class Journal:
             self._budget.keep_only(segment_names(self._disk, self._directory))
         except OSError as error:
             _log.warning("the spool `%s` could not be listed: %s", self._directory, error)
-        if self._budget.admits(Use.PERMIT, self._appender.size_of(ENTRY_BYTES_MAX)):
+        largest = self._appender.size_of(ENTRY_BYTES_MAX)
+        if self._budget.admits(Use.PERMIT, min(largest, self._budget.limits.segment_bytes_max)):
             self._full = False
 
     def _defer_counts(self) -> None:

@@ -210,10 +210,6 @@ class SimulatedDisk:
         self.operate("open", lambda _part: None, self.epoch)
         yield _SimulatedReadFile(self._inode(path))
 
-    def sync_file(self, path: Path) -> None:
-        """An fsync."""
-        self.sync_inode(self._inode(path), self.epoch)
-
     def settle_file(self, path: Path) -> None:
         """An fsync, and an empty cache."""
         inode = self._inode(path)
