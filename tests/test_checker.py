@@ -19,7 +19,7 @@ from pdp.authoring.checker_messages import explain
 from pdp.boundary import InputLimits, admit
 from pdp.cel.syntax import Call, Ident, Select
 from pdp.checked_expr import decode
-from pdp.errors import ExpressionError
+from pdp.errors import ConfigurationError, ExpressionError
 from pdp.model import Action, Caller, Request, Resource, Subject
 
 BROKEN = Path(__file__).parent / "simulators" / "broken_checker.py"
@@ -250,6 +250,16 @@ def test_child_that_died_between_requests_is_replaced(checker: Checker) -> None:
     os.kill(child.pid, signal.SIGKILL)
     time.sleep(0.1)
     assert check(checker, "2 == 2").type == "bool"
+
+
+def test_checker_that_is_not_installed_is_a_configuration_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A child that cannot even start is nobody's expression's fault."""
+    (tmp_path / "empty.py").write_text("raise ImportError")
+    monkeypatch.setattr(checker_module, "_PROCESS", tmp_path / "empty.py")
+    with Checker() as made, pytest.raises(ConfigurationError, match="does not start: install"):
+        check(made, "1 == 1")
 
 
 def test_closing_ends_the_child() -> None:

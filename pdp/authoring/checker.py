@@ -29,7 +29,7 @@ from google.protobuf.message import DecodeError
 from pdp import checked_expr
 from pdp.authoring.checker_messages import explain
 from pdp.cel.syntax import Expression, Ident, Select, position_of
-from pdp.errors import ExpressionError, Position
+from pdp.errors import ConfigurationError, ExpressionError, Position
 from pdp.v1 import checked_pb2
 
 # What a condition sees (design, section 5). The whole maps are declared beside
@@ -68,6 +68,7 @@ class CheckerLimits:
 
     source_code_points_max: int = 20_000  # cel-cpp's own limit is 100,000
     wall_s: float = 10.0
+    start_s: float = 30.0  # of the child, on a loaded machine
     cpu_s: int = 10
     memory_bytes: int = 2 << 30  # address space; the library alone maps 200 MB
 
@@ -134,6 +135,7 @@ class Checker:
         Raises:
             ExpressionError: it does not check, is too large, or the checker
                 failed on it. The position counts inside the text.
+            ConfigurationError: the checker does not start at all.
         """
         _refuse_text(source, self.limits.source_code_points_max)
         request = json.dumps({"source": source, "variables": dict(variables)}).encode()
@@ -167,25 +169,19 @@ class Checker:
         child = self._start()
         deadline = time.monotonic() + self.limits.wall_s
         _send(child, _LENGTH.pack(len(request)) + request, deadline)
-        (size,) = _LENGTH.unpack(_receive(child, _LENGTH.size, deadline))
-        if size > _ANSWER_BYTES_MAX:
-            message = "gave an answer that is too large"
-            raise _ChildFailedError(message)
-        data = _receive(child, size, deadline)
-        try:
-            answer = json.loads(data)
-        except ValueError:
-            message = "gave a garbled answer"
-            raise _ChildFailedError(message) from None
+        answer = _receive_message(child, deadline)
         self._answered += 1
-        return answer if isinstance(answer, dict) else {}
+        return answer
 
     def _start(self) -> subprocess.Popen[bytes]:
-        if self._child is None or self._child.poll() is not None:
-            self._stop()
-            kept = {"LC_ALL": "C.UTF-8"}
-            if path := os.environ.get("LD_LIBRARY_PATH"):
-                kept["LD_LIBRARY_PATH"] = path
+        """The child, running and ready."""
+        if self._child is not None and self._child.poll() is None:
+            return self._child
+        self._stop()
+        kept = {"LC_ALL": "C.UTF-8"}
+        if path := os.environ.get("LD_LIBRARY_PATH"):
+            kept["LD_LIBRARY_PATH"] = path
+        try:
             self._child = subprocess.Popen(  # noqa: S603 - our own file, our own interpreter
                 self._command,
                 stdin=subprocess.PIPE,
@@ -195,8 +191,15 @@ class Checker:
             )
             self._answered = 0
             for stream in (self._child.stdin, self._child.stdout):
-                if stream is not None:
-                    os.set_blocking(stream.fileno(), False)
+                os.set_blocking(_descriptor(stream), False)
+            _receive_message(self._child, time.monotonic() + self.limits.start_s)
+        except (OSError, _ChildFailedError):
+            self._stop()
+            message = (
+                "the CEL checker does not start: install `portcullis[authoring]`, "
+                "which brings cel-expr-python"
+            )
+            raise ConfigurationError(message) from None
         return self._child
 
     def _stop(self) -> None:
@@ -250,6 +253,19 @@ def _receive(child: subprocess.Popen[bytes], size: int, deadline: float) -> byte
             raise _ChildFailedError(message)
         data += chunk
     return bytes(data)
+
+
+def _receive_message(child: subprocess.Popen[bytes], deadline: float) -> dict[str, Any]:
+    (size,) = _LENGTH.unpack(_receive(child, _LENGTH.size, deadline))
+    if size > _ANSWER_BYTES_MAX:
+        message = "gave an answer that is too large"
+        raise _ChildFailedError(message)
+    try:
+        answer = json.loads(_receive(child, size, deadline))
+    except ValueError:
+        message = "gave a garbled answer"
+        raise _ChildFailedError(message) from None
+    return answer if isinstance(answer, dict) else {}
 
 
 def _descriptor(stream: Any) -> int:

@@ -5,6 +5,7 @@ of its own with limits, and the parent survives whatever happens here. The
 protocol on standard input and output is one frame each way: four bytes of
 length, then JSON. Nothing of `pdp` is imported.
 
+    ready     {"ready": true}, once, unasked
     request   {"source": text, "variables": {name: signature}}
     answer    {"checked": base64 of the Any} or {"error": the checker's words}
 """
@@ -17,6 +18,7 @@ import json
 import resource
 import struct
 import sys
+from collections.abc import Mapping
 from typing import Any, BinaryIO
 
 from cel_expr_python import cel
@@ -97,10 +99,17 @@ def _read(stream: BinaryIO, size: int) -> bytes:
     return data
 
 
+def _write(message: Mapping[str, Any]) -> None:
+    data = json.dumps(message).encode()
+    sys.stdout.buffer.write(_LENGTH.pack(len(data)) + data)
+    sys.stdout.buffer.flush()
+
+
 def main(memory_bytes: int, cpu_s: int) -> None:
     """Answer requests until standard input ends."""
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _write({"ready": True})
     while True:
         (size,) = _LENGTH.unpack(_read(sys.stdin.buffer, _LENGTH.size))
         request = json.loads(_read(sys.stdin.buffer, size))
@@ -109,9 +118,7 @@ def main(memory_bytes: int, cpu_s: int) -> None:
         used = int(usage.ru_utime + usage.ru_stime) + 1
         _, hard = resource.getrlimit(resource.RLIMIT_CPU)
         resource.setrlimit(resource.RLIMIT_CPU, (used + cpu_s, hard))
-        data = json.dumps(answer(request)).encode()
-        sys.stdout.buffer.write(_LENGTH.pack(len(data)) + data)
-        sys.stdout.buffer.flush()
+        _write(answer(request))
 
 
 if __name__ == "__main__":
