@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pdp.audit import problems, segment
+from pdp.audit.chain import Chain
+from pdp.audit.heads import HeadCheck
 from pdp.audit.log import (
     ENTRY_BYTES_MAX,
     NO_HASH,
@@ -29,6 +31,7 @@ from pdp.audit.log import (
     parse_head,
     varint,
 )
+from pdp.audit.problems import Place
 from pdp.audit.segment import (
     HEADER_BYTES,
     Frame,
@@ -562,6 +565,58 @@ def test_segments_under_each_others_names_are_named(log: Log) -> None:
     copy.store(first, log.records[second])
     copy.store(second, log.records[first])
     assert "reordered" in {kind for kind, *_ in copy.findings()}
+
+
+def blind(*_: object, **__: object) -> None:
+    """Sees nothing."""
+
+
+def accept(self: Chain, place: Place, record: Opened) -> None:
+    """Believes any link."""
+    self._accept(place, record)
+
+
+@pytest.mark.parametrize(
+    ("attack", "guard", "without"),
+    [
+        ("change", "_unlinked", accept),
+        ("remove", "_lose", blind),
+        ("repeat", "_out_of_place", blind),
+        ("begin", "_boot_link", blind),
+    ],
+)
+def test_verification_twin_without_guard(
+    attack: str,
+    guard: str,
+    without: Callable[..., None],
+    log: Log,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each check of the chain finds an attack that no other check finds."""
+    name = log.names[3 if attack == "begin" else 1]
+    records = [*log.records[name]]
+    match attack:
+        case "change":
+            message = audit_pb2.Record.FromString(records[1])
+            message.decision.action = "write"
+            records[1] = message.SerializeToString()
+        case "remove" | "begin":
+            del records[0 if attack == "begin" else 1]
+        case _:
+            records.append(records[1])
+    copy = attacked(log, name, records)
+    assert copy.findings()
+    monkeypatch.setattr(Chain, guard, without)
+    assert copy.findings() == []
+
+
+def test_a_cut_tail_twin_without_guard(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without looking for heads that were not met, a cut tail verifies."""
+    name = log.names[-1]
+    copy = attacked(log, name, log.records[name][:-1])
+    assert copy.findings(log.refs[-1])
+    monkeypatch.setattr(HeadCheck, "_judge", blind)
+    assert copy.findings(log.refs[-1]) == []
 
 
 def test_a_cut_tail_is_found_by_a_head_and_by_nothing_else(log: Log) -> None:

@@ -525,6 +525,16 @@ def test_nobody_else_may_look_into_a_spool(tmp_path: Path) -> None:
         Spool.open(folder, "pdp")
 
 
+def test_nobody_else_twin_without_guard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the check a spool that everybody reads is written."""
+    folder = tmp_path / "spool"
+    folder.mkdir()
+    folder.chmod(0o755)
+    monkeypatch.setattr("pdp.audit.disk._OTHERS", 0)
+    Spool.open(folder, "pdp").close()
+    assert list(folder.glob("*.seg"))
+
+
 @pytest.mark.parametrize(
     ("prepare", "match"),
     [
