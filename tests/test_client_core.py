@@ -12,6 +12,7 @@ import hashlib
 import math
 import pickle
 from collections.abc import Iterator, Mapping
+from fractions import Fraction
 from typing import Any
 
 import grpc
@@ -26,6 +27,7 @@ from pdp.model import Action, Cause, Decision, Effect, Resource, Subject
 from pdp.v1 import authorization_pb2 as pb
 from pdp_client import AccessDenied, _arguments, _core
 from pdp_client._core import Call, Outcome, Refusal, Status
+from pdp_client._throttle import RetryThrottle
 from tests.conftest import ROOT
 from tests.simulators.faults import SPOILED, honest_permit
 
@@ -260,17 +262,24 @@ def test_every_status_but_ok_is_a_denial(status: int) -> None:
 # -- attempts ---------------------------------------------------------------------------
 
 
-def tried(ends: list[tuple[int, float]], deadline: float = 1.0) -> tuple[Outcome, list[float]]:
+def tried(
+    ends: list[tuple[int, float]],
+    deadline: float = 1.0,
+    *,
+    pushback: tuple[str, ...] = (),
+    throttle: RetryThrottle | None = None,
+) -> tuple[Outcome, list[float]]:
     """Let tenacity make attempts that end like this; the last outcome, and the pauses."""
     pauses: list[float] = []
     endings = iter(ends)
+    shared = throttle or RetryThrottle()
 
     def attempt() -> Outcome:
         status, at = next(endings)
-        return Outcome(status, None, "", at)
+        return Outcome(status, None, "", at, pushback)
 
-    trier = tenacity.Retrying(sleep=pauses.append, **_core.attempts(deadline))
-    return trier(attempt), pauses
+    rules = _core.attempts(deadline, lambda outcome: _core.worth_another(outcome, shared))
+    return tenacity.Retrying(sleep=pauses.append, **rules)(attempt), pauses
 
 
 @pytest.mark.parametrize("status", [s for s in range(17) if s != Status.UNAVAILABLE])
@@ -299,6 +308,76 @@ def test_no_retry_past_the_deadline_twin_without_guard(monkeypatch: pytest.Monke
     """Without the guard the second attempt is made, for nothing."""
     monkeypatch.setattr(_core._BudgetWouldBeSpent, "__call__", lambda *_: False)
     assert tried([(14, 0.996), (14, 1.5)])[0].at == 1.5
+
+
+@given(st.integers(0, 980))
+def test_the_servers_pause_is_kept(pause_ms: int) -> None:
+    """A server that says how long to wait is waited for exactly so long."""
+    outcome, pauses = tried([(14, 0.01), (0, 0.999)], pushback=(str(pause_ms),))
+    assert (outcome.status, pauses) == (0, [pause_ms / 1000])
+
+
+@pytest.mark.parametrize(
+    "pushback",
+    ["-1", "-0", "", " 5", "5 ", "+5", "05", "5.0", "1e3", "5_0", "\u0665", "ms", "99999999999"],
+)
+def test_a_server_that_asks_for_no_retry_gets_none(pushback: str) -> None:
+    """Negative means no, and so does whatever is not a number as gRFC A6 writes it."""
+    assert tried([(14, 0.1)], pushback=(pushback,))[1] == []
+
+
+def test_two_pauses_are_none() -> None:
+    """Who says two things has not said how long: no retry."""
+    assert tried([(14, 0.1)], pushback=("5", "5"))[1] == []
+
+
+def test_a_pause_beyond_the_budget_is_no_retry() -> None:
+    """The server may ask for any pause; the budget does not grow for it."""
+    outcome, pauses = tried([(14, 0.1)], pushback=("900",))
+    assert (outcome.at, pauses) == (0.1, [])
+    assert tried([(14, 0.1), (0, 0.9995)], pushback=("899",))[1] == [0.899]
+
+
+@pytest.mark.parametrize("status", [s for s in range(17) if s != Status.UNAVAILABLE])
+def test_a_servers_pause_does_not_make_a_status_retried(status: int) -> None:
+    """A server cannot ask for more retries than the policy makes."""
+    assert tried([(status, 0.1)], pushback=("1",))[1] == []
+
+
+def test_retries_stop_while_half_of_the_tokens_are_gone() -> None:
+    """As in gRFC A6: ten tokens, one for each failed attempt, a tenth back for each answer."""
+    throttle = RetryThrottle()
+    made = [len(tried([(14, 0.1), (14, 0.2)], throttle=throttle)[1]) for _ in range(6)]
+    # Two calls spend two tokens each; the third spends the fifth token, and has no retry.
+    assert made == [1, 1, 0, 0, 0, 0]
+    for _ in range(40):
+        throttle.answered()
+    assert throttle.allows  # six tokens; the next failure takes one of them first
+    assert tried([(14, 0.1)], throttle=throttle)[1] == []
+    for _ in range(11):
+        throttle.answered()
+    assert len(tried([(14, 0.1), (0, 0.2)], throttle=throttle)[1]) == 1
+
+
+@given(st.lists(st.booleans(), max_size=300))
+def test_the_throttle_is_the_bucket_of_a6(answers: list[bool]) -> None:
+    """Against the text of gRFC A6, in exact fractions."""
+    throttle, tokens = RetryThrottle(), Fraction(10)
+    for answered in answers:
+        if answered:
+            throttle.answered()
+            tokens = min(Fraction(10), tokens + Fraction(1, 10))
+        else:
+            throttle.failed()
+            tokens = max(Fraction(0), tokens - 1)
+        assert throttle.allows == (tokens > 5)
+
+
+def test_retries_stop_twin_without_guard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the throttle every one of a thousand failing calls would be made twice."""
+    monkeypatch.setattr(RetryThrottle, "allows", True)
+    throttle = RetryThrottle()
+    assert all(tried([(14, 0.1), (14, 0.2)], throttle=throttle)[1] for _ in range(50))
 
 
 # -- budgets ----------------------------------------------------------------------------
@@ -553,7 +632,7 @@ def test_access_denied_carries_the_decision() -> None:
 def test_the_core_knows_no_clock_no_socket_and_no_grpc() -> None:
     """What the header says that the file may not know, it does not import."""
     imported = set()
-    for name in ("_core", "_arguments"):
+    for name in ("_core", "_arguments", "_breaker", "_throttle"):
         tree = ast.parse((ROOT / f"clients/python/pdp_client/{name}.py").read_text())
         for node in ast.walk(tree):
             if isinstance(node, ast.Import):
@@ -561,6 +640,6 @@ def test_the_core_knows_no_clock_no_socket_and_no_grpc() -> None:
             elif isinstance(node, ast.ImportFrom):
                 imported.add((node.module or "").partition(".")[0])
     assert imported <= {
-        "__future__", "collections", "dataclasses", "enum", "hashlib", "math", "typing",
-        "google", "pdp", "pdp_client", "tenacity",
+        "__future__", "collections", "dataclasses", "enum", "hashlib", "math", "re",
+        "typing", "google", "pdp", "pdp_client", "tenacity",
     }  # fmt: skip

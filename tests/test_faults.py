@@ -19,7 +19,7 @@ from typing import Any, Self
 
 import pytest
 
-from pdp_client import AccessDenied, AsyncClient, Cause, Client, Effect, _core, aio, sync
+from pdp_client import AccessDenied, AsyncClient, Cause, Client, Effect, _breaker, _core, aio, sync
 from pdp_client._core import Call
 from tests.conftest import Ledger
 from tests.simulators.campaign import (
@@ -45,6 +45,18 @@ from tests.simulators.faults import (
     SilentAfterTls,
     refusing,
 )
+
+
+@pytest.fixture(autouse=True, scope="module")
+def without_breaker() -> Iterator[None]:
+    """Each fault is to get to the client: an open breaker would deny most of them unasked.
+
+    What the breaker does to failing peers is in test_client_breaker.py.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_breaker, "CALLS_MIN", 1 << 60)
+        yield
+
 
 BUDGET_S = 0.25
 GENEROUS_S = 4.0  # where the question is what is answered, not when

@@ -83,9 +83,15 @@ def _lengthened(answer: pb.AuthorizeResponse) -> None:
     answer.rules.extend(f"simulated/rule-{index:05d}" for index in range(5_000))
 
 
+def _overloaded(answer: pb.AuthorizeResponse) -> None:
+    _denied(answer)
+    answer.cause = pb.CAUSE_OVERLOADED
+
+
 # Honest answers, other than the permit.
 VARIED: dict[str, Callable[[pb.AuthorizeResponse], None]] = {
     "deny": _denied,
+    "overloaded": _overloaded,
     "obliged": _obliged("watermark", "custom"),
     "long": _lengthened,  # several TLS records, several frames
 }
@@ -165,6 +171,11 @@ class _Script:
             # `once` is this status for the first attempt, an honest permit for the next.
             self.seen.add(request.request_id)
             await context.abort(_status(int(argument)), "as the script says")
+        elif name == "pushback" and request.request_id not in self.seen:
+            # As `once:14`, with a word on when to come again.
+            self.seen.add(request.request_id)
+            pause = (("grpc-retry-pushback-ms", argument),)
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "not now", pause)
         elif name == "bomb":
             context.set_compression(grpc.Compression.Gzip)
             honest += b"\x32" + _varint(BOMB_BYTES) + bytes(BOMB_BYTES)

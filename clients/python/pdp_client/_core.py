@@ -27,10 +27,16 @@ from pdp.model import Cause, Decision, Effect, Request, deny
 from pdp.v1 import authorization_pb2 as pb
 from pdp.wire import decision_from_pb, request_to_pb
 from pdp_client._arguments import check_weight
+from pdp_client._breaker import Evidence
+from pdp_client._throttle import RetryThrottle, pause_s
 
 ATTEMPTS_MAX: Final = 2  # gRFC A6 caps at 5; one retry is what a lost connection needs
 RETRY_WAIT_S_MIN: Final = 0.005
 RETRY_WAIT_S_MAX: Final = 0.020
+# A call that was given less and ran out of it says nothing about the PDP: who
+# has a slow client at the other end has short remainders, and must not be able
+# to open the breaker for everybody else.
+FAIR_BUDGET_S: Final = 0.1
 REQUEST_BYTES_MAX: Final = 1_048_576
 RESPONSE_BYTES_MAX: Final = 262_144  # names of rules and obligations; the rest is fixed size
 REASON_CHARACTERS_MAX: Final = 300
@@ -68,6 +74,9 @@ CAUSE_OF_STATUS: Final[Mapping[int, Cause]] = {
     Status.UNIMPLEMENTED: Cause.UNUSABLE,
 }
 
+# The denials that no PDP makes. All others are answers, whatever status they came with.
+_OF_THE_CLIENT: Final = frozenset({Cause.UNREACHABLE, Cause.UNUSABLE})
+
 # INVARIANT: UNAVAILABLE only. It is the one status that says "not processed,
 # ask again". Never DEADLINE_EXCEEDED (the time is gone), never INTERNAL or
 # INVALID_ARGUMENT (asking again changes nothing).
@@ -97,11 +106,18 @@ class AccessDenied(Exception):  # noqa: N818 a denial is an answer, not an error
 
 
 class Refusal(Exception):  # noqa: N818 never leaves the client: becomes a denial
-    """A step of the policy said no."""
+    """A step of the policy said no.
 
-    def __init__(self, cause: Cause, reason: str) -> None:
+    Attributes:
+        cause: what the denial is for.
+        reason: why, in words.
+        evidence: what it says about the PDP, for the breaker.
+    """
+
+    def __init__(self, cause: Cause, reason: str, evidence: Evidence = Evidence.NEITHER) -> None:
         self.cause = cause
         self.reason = reason
+        self.evidence = evidence
         super().__init__(reason)
 
 
@@ -114,12 +130,14 @@ class Call:
         digest: SHA-256 of `message`.
         request_id: to be found in the answer.
         deadline: seconds on the driver's monotonic clock, for all attempts together.
+        fair: whether a PDP that works can be expected to answer in the time given.
     """
 
     message: bytes
     digest: bytes
     request_id: str
     deadline: float
+    fair: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,12 +149,14 @@ class Outcome:
         message: the bytes of the answer; None if there were none.
         detail: the peer's words. Trusted in nothing, bounded before it is shown.
         at: when it ended, seconds on the driver's monotonic clock.
+        pushback: the values of the header `grpc-retry-pushback-ms`, as they came.
     """
 
     status: int
     message: bytes | None
     detail: str
     at: float
+    pushback: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,11 +168,13 @@ class Conclusion:
         reason: empty where the PDP decided.
         unexpected: what no step of the policy raises: a bug, here or in a
             mapping of the calling program. Kept so that it can be logged.
+        evidence: what the call says about the PDP, for the breaker.
     """
 
     decision: Decision
     reason: str = ""
     unexpected: Exception | None = None
+    evidence: Evidence = Evidence.ANSWERED
 
 
 class Attempts(TypedDict):
@@ -177,11 +199,25 @@ def begin(request: Request, started: float, budget_s: float) -> Call:
     message = request_to_pb(request).SerializeToString()
     if len(message) > REQUEST_BYTES_MAX:
         raise InvalidRequestError("request", f"is larger than {REQUEST_BYTES_MAX} bytes")
-    return Call(message, hashlib.sha256(message).digest(), request.request_id, started + budget_s)
+    return Call(
+        message=message,
+        digest=hashlib.sha256(message).digest(),
+        request_id=request.request_id,
+        deadline=started + budget_s,
+        fair=budget_s >= FAIR_BUDGET_S,
+    )
 
 
-def _worth_another(outcome: Outcome) -> bool:
-    return outcome.status in _RETRIED
+def worth_another(outcome: Outcome, throttle: RetryThrottle) -> bool:
+    """Whether an attempt that ended like this may be followed by another. Once for each attempt."""
+    told = bool(outcome.pushback)
+    held_back = told and pause_s(outcome.pushback) is None
+    retried = outcome.status in _RETRIED
+    # gRFC A6: a token for each failed attempt of a kind that is retried, and
+    # for each that comes with a word not to.
+    if outcome.status != Status.OK and (retried or held_back):
+        throttle.failed()
+    return retried and not held_back and throttle.allows
 
 
 def _last_outcome(state: tenacity.RetryCallState) -> Outcome:
@@ -201,15 +237,28 @@ class _BudgetWouldBeSpent(tenacity.stop.stop_base):
         return _last_outcome(retry_state).at + retry_state.upcoming_sleep >= self.deadline
 
 
-_RETRY: Final = tenacity.retry_if_result(_worth_another)
-_WAIT: Final = tenacity.wait_random(RETRY_WAIT_S_MIN, RETRY_WAIT_S_MAX)
+class _AsToldOrShort(tenacity.wait.wait_base):
+    """The pause that the server asks for, or a short one."""
+
+    def __call__(self, retry_state: tenacity.RetryCallState) -> float:
+        told_s = pause_s(_last_outcome(retry_state).pushback)
+        return _SHORT(retry_state) if told_s is None else told_s
+
+
+_SHORT: Final = tenacity.wait_random(RETRY_WAIT_S_MIN, RETRY_WAIT_S_MAX)
+_WAIT: Final = _AsToldOrShort()
 _STOP: Final = tenacity.stop_after_attempt(ATTEMPTS_MAX)
 
 
-def attempts(deadline: float) -> Attempts:
-    """How often, and with what pauses, a call is tried: see the constants above."""
+def attempts(deadline: float, may_follow: Callable[[Outcome], bool]) -> Attempts:
+    """How often, and with what pauses, a call is tried: see the constants above.
+
+    Args:
+        deadline: no pause ends after it.
+        may_follow: `worth_another`, with the endpoint's throttle.
+    """
     return {
-        "retry": _RETRY,
+        "retry": tenacity.retry_if_result(may_follow),
         "wait": _WAIT,
         "stop": tenacity.stop_any(_STOP, _BudgetWouldBeSpent(deadline)),
         "retry_error_callback": _last_outcome,
@@ -236,7 +285,7 @@ def conclude(call: Call, outcome: Outcome, can_meet: Collection[tuple[str, str]]
     Raises:
         Refusal, AnswerError: a step said no.
     """
-    _check_status(outcome)  # (1)
+    _check_status(call, outcome)  # (1)
     _check_in_time(call, outcome)  # (2)
     answer = _parse(outcome.message)  # (3)
     _check_request_id(call, answer)  # (4)
@@ -246,7 +295,7 @@ def conclude(call: Call, outcome: Outcome, can_meet: Collection[tuple[str, str]]
     return decision
 
 
-def _check_status(outcome: Outcome) -> None:
+def _check_status(call: Call, outcome: Outcome) -> None:
     if outcome.status == Status.OK:
         return
     try:
@@ -255,34 +304,50 @@ def _check_status(outcome: Outcome) -> None:
         name = "an unknown status"
     detail = f": {outcome.detail}" if outcome.detail else ""
     cause = CAUSE_OF_STATUS.get(outcome.status, Cause.UNREACHABLE)
-    raise Refusal(cause, f"the call ended with {name}{detail}")
+    if cause not in _OF_THE_CLIENT:
+        evidence = Evidence.ANSWERED
+    elif outcome.status == Status.DEADLINE_EXCEEDED:
+        evidence = _out_of_time(call)
+    else:
+        evidence = Evidence.FAILED
+    raise Refusal(cause, f"the call ended with {name}{detail}", evidence)
+
+
+def _out_of_time(call: Call) -> Evidence:
+    return Evidence.FAILED if call.fair else Evidence.NEITHER
 
 
 def _check_in_time(call: Call, outcome: Outcome) -> None:
     # Written so that a clock that is not a number is late.
     if not outcome.at <= call.deadline:
-        raise Refusal(Cause.UNREACHABLE, "the answer came after the budget was spent")
+        raise Refusal(
+            Cause.UNREACHABLE, "the answer came after the budget was spent", _out_of_time(call)
+        )
 
 
 def _parse(message: bytes | None) -> pb.AuthorizeResponse:
     if message is None:
-        raise Refusal(Cause.UNUSABLE, "the call ended well but brought no answer")
+        raise _unusable("the call ended well but brought no answer")
     if len(message) > RESPONSE_BYTES_MAX:
-        raise Refusal(Cause.UNUSABLE, f"the answer is larger than {RESPONSE_BYTES_MAX} bytes")
+        raise _unusable(f"the answer is larger than {RESPONSE_BYTES_MAX} bytes")
     try:
         return pb.AuthorizeResponse.FromString(message)
     except (DecodeError, UnicodeDecodeError):
-        raise Refusal(Cause.UNUSABLE, "the answer is not a message of this protocol") from None
+        raise _unusable("the answer is not a message of this protocol") from None
+
+
+def _unusable(reason: str) -> Refusal:
+    return Refusal(Cause.UNUSABLE, reason, Evidence.FAILED)
 
 
 def _check_request_id(call: Call, answer: pb.AuthorizeResponse) -> None:
     if answer.request_id != call.request_id:
-        raise Refusal(Cause.UNUSABLE, "the answer is to another request id")
+        raise _unusable("the answer is to another request id")
 
 
 def _check_request_digest(call: Call, answer: pb.AuthorizeResponse) -> None:
     if answer.request_digest != call.digest:
-        raise Refusal(Cause.UNUSABLE, "the answer is to other bytes than were sent")
+        raise _unusable("the answer is to other bytes than were sent")
 
 
 def _check_obligations(decision: Decision, can_meet: Collection[tuple[str, str]]) -> None:
@@ -294,6 +359,7 @@ def _check_obligations(decision: Decision, can_meet: Collection[tuple[str, str]]
                 Cause.UNUSABLE,
                 f"the permit obliges to `{obligation.type}` `{obligation.id}`, which this client"
                 " has not declared in `can_meet`",
+                Evidence.ANSWERED,
             )
 
 
@@ -306,14 +372,17 @@ def denial(error: Exception, *, asked: bool) -> Conclusion:
             wrong is in the question; after it, in the answer.
     """
     if isinstance(error, Refusal):
-        return Conclusion(deny(error.cause), shown(error.reason))
+        return Conclusion(deny(error.cause), shown(error.reason), evidence=error.evidence)
     if isinstance(error, InvalidRequestError):
-        return Conclusion(deny(Cause.INVALID), shown(f"the request cannot be asked: {error}"))
+        reason = shown(f"the request cannot be asked: {error}")
+        return Conclusion(deny(Cause.INVALID), reason, evidence=Evidence.NEITHER)
     if isinstance(error, AnswerError):
-        return Conclusion(deny(Cause.UNUSABLE), shown(f"the answer cannot be used: {error}"))
+        reason = shown(f"the answer cannot be used: {error}")
+        return Conclusion(deny(Cause.UNUSABLE), reason, evidence=Evidence.FAILED)
     cause = Cause.UNUSABLE if asked else Cause.INVALID
+    evidence = Evidence.FAILED if asked else Evidence.NEITHER
     # Not its words: they may hold attributes, and asking for them may raise.
-    return Conclusion(deny(cause), f"unexpected {type(error).__name__}", error)
+    return Conclusion(deny(cause), f"unexpected {type(error).__name__}", error, evidence)
 
 
 def shown(text: str) -> str:

@@ -15,20 +15,23 @@ import threading
 import time
 import weakref
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import grpc
 
 from pdp.errors import ConfigurationError
 from pdp.model import Action, Cause, Effect, Properties, Request, Resource, Subject
 from pdp_client import _arguments, _core
+from pdp_client._breaker import Breaker, Evidence
 from pdp_client._core import Call, Conclusion, Outcome, Refusal, Status
+from pdp_client._throttle import RetryThrottle
 
 _log = logging.getLogger("pdp_client")
 
 METHOD: Final = "/pdp.v1.AuthorizationService/Authorize"
+PUSHBACK: Final = "grpc-retry-pushback-ms"
 WARNINGS_INTERVAL_S: Final = 1.0
 
 _SCHEMES: Final = ("dns:", "ipv4:", "ipv6:", "unix:")
@@ -108,6 +111,9 @@ class Endpoint:
         self._process_id: int | None = None  # of the process that opened the channel
         self._permits = 0
         self._denials: Counter[Cause] = Counter()
+        self._breaker = Breaker()
+        self._throttle = RetryThrottle()
+        self._unasked = 0
         self._warned_at = -WARNINGS_INTERVAL_S
         self._unwarned = 0
         _endpoints.add(self)
@@ -129,6 +135,15 @@ class Endpoint:
         """Permits so far."""
         with self._lock:
             return self._permits
+
+    @property
+    def unasked(self) -> int:
+        """Denials so far without asking, because the PDP had failed too often.
+
+        They are among the UNREACHABLE of `counts`.
+        """
+        with self._lock:
+            return self._unasked
 
     def _question(
         self,
@@ -158,9 +173,50 @@ class Endpoint:
                 "the client was used before this process was forked: make one after the fork",
             )
 
-    def _settle(self, conclusion: Conclusion) -> Conclusion:
-        """Count a conclusion, and warn of a denial that the PDP did not make."""
+    def _admit(self) -> int:
+        """Before the network is used for a call.
+
+        Raises:
+            Refusal: the breaker is open.
+        """
+        with self._lock:
+            admitted = self._breaker.admit(time.monotonic())
+            if admitted is None:
+                self._unasked += 1
+                raise Refusal(
+                    Cause.UNREACHABLE,
+                    "not asked: the PDP failed too often, and is tried once a second",
+                )
+            return admitted
+
+    def _may_follow(self, outcome: Outcome) -> bool:
+        with self._lock:
+            return _core.worth_another(outcome, self._throttle)
+
+    def _learn(self, admitted: int, conclusion: Conclusion) -> None:
+        """What a call says about the PDP, for calls to come."""
+        with self._lock:
+            was_open = self._breaker.is_open
+            self._breaker.learn(admitted, time.monotonic(), conclusion.evidence)
+            is_open = self._breaker.is_open
+            if conclusion.decision.cause is Cause.OVERLOADED:
+                self._throttle.failed()
+            elif conclusion.evidence is Evidence.ANSWERED:
+                self._throttle.answered()
+        if is_open != was_open:
+            doing = "fails too often: calls are denied unasked" if is_open else "answers again"
+            _log.warning("the PDP at %s %s", self._target, doing)
+
+    def _settle(self, conclusion: Conclusion, admitted: int | None) -> Conclusion:
+        """Count and learn from a conclusion, and warn of a denial that the PDP did not make.
+
+        Args:
+            conclusion: of one call.
+            admitted: what `_admit` returned for it; None if it did not get so far.
+        """
         decision = conclusion.decision
+        if admitted is not None:
+            self._learn(admitted, conclusion)
         with self._lock:
             if decision.effect is Effect.PERMIT:
                 self._permits += 1
@@ -191,9 +247,15 @@ def time_left(call: Call) -> float:
     return call.deadline - time.monotonic()
 
 
-def ended(status: int, message: bytes | None = None, detail: str | None = None) -> Outcome:
+def ended(
+    status: int,
+    message: bytes | None = None,
+    detail: str | None = None,
+    trailing: Iterable[Any] | None = None,
+) -> Outcome:
     """The outcome of an attempt that ends now."""
-    return Outcome(status, message, detail or "", time.monotonic())
+    pushback = tuple(str(value) for name, value in trailing or () if name == PUSHBACK)
+    return Outcome(status, message, detail or "", time.monotonic(), pushback)
 
 
 def spent() -> Outcome:

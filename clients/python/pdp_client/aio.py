@@ -101,17 +101,19 @@ class AsyncClient(Endpoint):
         started = time.monotonic()
         request = self._question(subject, action, resource, context, tenant)
         budget_s = _arguments.budget(timeout, self._budget_s)
-        call = None
+        call = admitted = None
         try:
             call = _core.begin(request, started, budget_s)
+            admitted = self._admit()
             attempt = functools.partial(self._attempt, call)
+            rules = _core.attempts(call.deadline, self._may_follow)
             # One per call, not one per client: tenacity keeps its state in
             # thread-local storage, and tasks share a thread.
-            trier = tenacity.AsyncRetrying(sleep=asyncio.sleep, **_core.attempts(call.deadline))
+            trier = tenacity.AsyncRetrying(sleep=asyncio.sleep, **rules)
             conclusion = Conclusion(_core.conclude(call, await trier(attempt), self._can_meet))
         except Exception as error:  # noqa: BLE001 the outermost edge: every failure is a denial
             conclusion = _core.denial(error, asked=call is not None)
-        return self._settle(conclusion)
+        return self._settle(conclusion, admitted)
 
     async def _attempt(self, call: Call) -> Outcome:
         method = self._connected()
@@ -125,7 +127,7 @@ class AsyncClient(Endpoint):
             # task being cancelled. The status says it in words.
             code = number(await rpc.code())
             if code != Status.OK:
-                return ended(code, detail=await rpc.details())
+                return ended(code, None, await rpc.details(), await rpc.trailing_metadata())
             return ended(Status.OK, await rpc)
         finally:
             # Nothing, once it is done. Otherwise this task is being cancelled,

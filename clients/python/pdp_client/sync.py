@@ -126,15 +126,17 @@ class Client(Endpoint):
         started = time.monotonic()
         request = self._question(subject, action, resource, context, tenant)
         budget_s = _arguments.budget(timeout, self._budget_s)
-        call = None
+        call = admitted = None
         try:
             call = _core.begin(request, started, budget_s)
+            admitted = self._admit()
             attempt = functools.partial(self._attempt, call)
-            trier = tenacity.Retrying(sleep=time.sleep, **_core.attempts(call.deadline))
+            rules = _core.attempts(call.deadline, self._may_follow)
+            trier = tenacity.Retrying(sleep=time.sleep, **rules)
             conclusion = Conclusion(_core.conclude(call, trier(attempt), self._can_meet))
         except Exception as error:  # noqa: BLE001 the outermost edge: every failure is a denial
             conclusion = _core.denial(error, asked=call is not None)
-        return self._settle(conclusion)
+        return self._settle(conclusion, admitted)
 
     def _attempt(self, call: Call) -> Outcome:
         method = self._connected()
@@ -145,7 +147,7 @@ class Client(Endpoint):
             # Not wait_for_ready: a refused connection is known now, not at the deadline.
             return ended(Status.OK, method(call.message, timeout=left))
         except grpc.RpcError as error:
-            return ended(number(error.code()), detail=error.details())
+            return ended(number(error.code()), None, error.details(), error.trailing_metadata())
 
     def _connected(self) -> Any:
         with self._lock:
