@@ -71,8 +71,8 @@ class Spool:
     ) -> Spool:
         """Recover what is there, begin a boot, start the writer.
 
-        Reads everything that is in the directory, so it takes about ten
-        seconds per GiB; archiving keeps that short.
+        Reads everything that is in the directory, which takes about half a
+        minute per GiB of small records; archiving keeps that short.
 
         Args:
             directory: one per worker; made if only its parent exists.
