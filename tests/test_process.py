@@ -169,6 +169,8 @@ def quick_tree() -> Tree:
     """Polls five times a second; the first start needs a floor."""
     tree = changed("bundle.revision_floor", 1)
     tree["bundle"]["poll_interval_s"] = 0.2
+    tree["tls"]["poll_interval_s"] = 0.1
+    tree["limits"] = {"drain_s": 0.0}
     return tree
 
 

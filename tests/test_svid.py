@@ -252,7 +252,7 @@ def test_expiry_is_checked_on_every_call_twin_without_guard(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A cache that keeps what it saw lets an expired certificate in."""
-    monkeypatch.setattr(svid._Verified, "is_within", lambda self, now_ns: True)
+    monkeypatch.setattr(svid.Verified, "is_within", lambda self, now_ns: True)
     verifier = SvidVerifier(TRUST)
     verifier.caller(context(GOOD), "", NOW_NS)
     assert verifier.caller(context(GOOD), "", NOW_NS + 86_400 * NANOS).spiffe_id == PEP

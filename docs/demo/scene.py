@@ -111,6 +111,9 @@ revision_floor = 1
 
 [record]
 folder = "{self.record}"
+
+[limits]
+drain_s = 0  # there is no load balancer to wait for
 """
         )
         return path

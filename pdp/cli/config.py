@@ -73,6 +73,7 @@ def _rows(settings: Settings) -> list[Row]:
         ("tls.certificate", tls.certificate),
         ("tls.key", tls.key),
         ("tls.trust_bundle", tls.trust_bundle),
+        ("tls.poll_interval_s", tls.poll_interval_s),
         ("bundle.source", bundle.source),
         ("bundle.root", bundle.root),
         ("bundle.state_folder", bundle.state_folder),
@@ -98,7 +99,11 @@ def _rows(settings: Settings) -> list[Row]:
         ("limits.answer_reserve_s", limits.answer_reserve_s),
         ("limits.concurrent_streams_max", limits.concurrent_streams_max),
         ("limits.concurrent_calls_max", limits.concurrent_calls_max),
+        ("limits.connections_max", limits.connections_max),
+        ("limits.requests_in_flight_max", limits.requests_in_flight_max),
+        ("limits.queue_max_s", limits.queue_max_s),
         ("limits.connection_age_max_s", limits.connection_age_max_s),
+        ("limits.drain_s", limits.drain_s),
         ("limits.stop_grace_s", limits.stop_grace_s),
     ]
     return [(name, "not set" if value is None else str(value)) for name, value in found]

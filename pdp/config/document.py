@@ -30,6 +30,7 @@ def _no_bool(value: object) -> object:
 
 _Bytes = Annotated[int, BeforeValidator(_no_bool), Field(ge=1)]
 _Count = Annotated[int, BeforeValidator(_no_bool), Field(ge=1, le=1_000_000)]
+_Span = Annotated[float, BeforeValidator(_no_bool), Field(ge=0, allow_inf_nan=False)]
 _Seconds = Annotated[float, BeforeValidator(_no_bool), Field(gt=0, allow_inf_nan=False)]
 
 _INPUT: Final = InputLimits()
@@ -49,6 +50,7 @@ class TlsSection(_Section):
     certificate: Path
     key: Path
     trust_bundle: Path
+    poll_interval_s: Annotated[_Seconds, Field(ge=0.1, le=60)] = 2.0
 
 
 class BundleSection(_Section):
@@ -89,7 +91,11 @@ class LimitsSection(_Section):
     answer_reserve_s: Annotated[_Seconds, Field(le=1)] = _LIMITS.answer_reserve_s
     concurrent_streams_max: _Count = _LIMITS.concurrent_streams_max
     concurrent_calls_max: _Count = _LIMITS.concurrent_calls_max
-    connection_age_max_s: Annotated[_Seconds, Field(ge=1, le=3_600)] = _LIMITS.connection_age_max_s
+    connections_max: _Count = _LIMITS.connections_max
+    requests_in_flight_max: _Count = _LIMITS.requests_in_flight_max
+    queue_max_s: Annotated[_Seconds, Field(le=60)] = _LIMITS.queue_max_s
+    connection_age_max_s: Annotated[_Seconds, Field(ge=1, le=900)] = _LIMITS.connection_age_max_s
+    drain_s: Annotated[_Span, Field(le=300)] = _LIMITS.drain_s
     stop_grace_s: Annotated[_Seconds, Field(le=300)] = _LIMITS.stop_grace_s
 
 

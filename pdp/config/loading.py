@@ -192,6 +192,7 @@ class _Builder:
             self._file("tls.certificate", tls.certificate),
             self._file("tls.key", tls.key),
             self._file("tls.trust_bundle", tls.trust_bundle),
+            tls.poll_interval_s,
         )
 
     def _bundle(self, bundle: BundleSection) -> BundleSettings | None:
@@ -251,7 +252,11 @@ class _Builder:
             answer_reserve_s=limits.answer_reserve_s,
             concurrent_streams_max=limits.concurrent_streams_max,
             concurrent_calls_max=limits.concurrent_calls_max,
+            connections_max=limits.connections_max,
+            requests_in_flight_max=limits.requests_in_flight_max,
+            queue_max_s=limits.queue_max_s,
             connection_age_max_s=limits.connection_age_max_s,
+            drain_s=limits.drain_s,
             stop_grace_s=limits.stop_grace_s,
         )
 

@@ -18,7 +18,12 @@ from cryptography.hazmat.primitives.serialization import (
 
 from pdp.config.settings import TlsSettings
 from pdp.errors import ConfigurationError, IdentityError
-from pdp.identity.svid import SvidVerifier, TrustBundle, load_trust_bundle
+from pdp.identity.svid import (
+    SvidVerifier,
+    TrustBundle,
+    load_pem_certificates,
+    load_trust_bundle,
+)
 
 # Certificates and keys are a few KiB, a trust bundle of a hundred authorities 200.
 FILE_BYTES_MAX = 1_048_576
@@ -34,6 +39,8 @@ class ServerSvid:
         key_pem: the leaf's private key. Never logged.
         trust: the authorities of our trust domain.
         trust_pem: the same, as they were read.
+        starts_ns: when the certificate, or one above it, begins to be valid; since the epoch.
+        ends_ns: the last moment at which all of them are.
         warnings: what works today and will surprise somebody; one line each.
     """
 
@@ -42,6 +49,8 @@ class ServerSvid:
     key_pem: bytes
     trust: TrustBundle
     trust_pem: bytes
+    starts_ns: int
+    ends_ns: int
     warnings: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
@@ -59,29 +68,68 @@ def load_server_svid(tls: TlsSettings, now_ns: int) -> ServerSvid:
         ConfigurationError: a file cannot be read, they do not belong together,
             or the certificate breaks a rule of `pdp.identity.svid`.
     """
-    trust_pem = _read("tls.trust_bundle", tls.trust_bundle)
-    certificate_pem = _read("tls.certificate", tls.certificate)
-    key_pem = _read("tls.key", tls.key)
+    trust_pem = read_file("tls.trust_bundle", tls.trust_bundle)
+    certificate_pem = read_file("tls.certificate", tls.certificate)
+    key_pem = read_file("tls.key", tls.key)
+    trust = judge_trust(tls, trust_pem)
+    return judge_pair(tls, (certificate_pem, key_pem), (trust, trust_pem), now_ns)
+
+
+def judge_trust(tls: TlsSettings, trust_pem: bytes) -> TrustBundle:
+    """Whom the trust bundle names.
+
+    Raises:
+        ConfigurationError: it cannot be used.
+    """
     try:
-        trust = load_trust_bundle(tls.trust_domain, trust_pem)
+        return load_trust_bundle(tls.trust_domain, trust_pem)
     except (ConfigurationError, IdentityError) as error:
         raise ConfigurationError(f"`tls.trust_bundle` `{tls.trust_bundle}`: {error}") from None
+
+
+def judge_pair(
+    tls: TlsSettings, pair: tuple[bytes, bytes], trust: tuple[TrustBundle, bytes], now_ns: int
+) -> ServerSvid:
+    """What we can show with this certificate and key to peers who believe these authorities.
+
+    Args:
+        tls: for the names of files.
+        pair: certificate and key, PEM.
+        trust: the authorities, and their PEM.
+        now_ns: the clock, nanoseconds since the epoch.
+
+    Raises:
+        ConfigurationError: the two do not belong together, or the certificate
+            breaks a rule of `pdp.identity.svid`.
+    """
+    certificate_pem, key_pem = pair
     leaf, chain_pem = _leaf(tls.certificate, certificate_pem)
     _check_key(tls, leaf, key_pem)
     leaf_pem = leaf.public_bytes(Encoding.PEM)
     try:
-        spiffe_id = SvidVerifier(trust).identify(leaf_pem, chain_pem, now_ns)
+        identity = SvidVerifier(trust[0]).identify(leaf_pem, chain_pem, now_ns)
     except IdentityError as error:
         raise ConfigurationError(
             f"`tls.certificate` `{tls.certificate}` is not an X.509-SVID of "
             f"`{tls.trust_domain}` at this time: {error}"
         ) from None
     return ServerSvid(
-        spiffe_id, certificate_pem, key_pem, trust, trust_pem, tuple(_warnings(tls, leaf))
+        str(identity.spiffe_id),
+        certificate_pem,
+        key_pem,
+        *trust,
+        identity.not_before_ns,
+        identity.not_after_ns,
+        tuple(_warnings(tls, leaf)),
     )
 
 
-def _read(name: str, path: Path) -> bytes:
+def read_file(name: str, path: Path) -> bytes:
+    """The bytes of a file that a setting names, at most `FILE_BYTES_MAX`.
+
+    Raises:
+        ConfigurationError: it cannot be read, or is larger.
+    """
     try:
         with path.open("rb") as file:
             data = file.read(FILE_BYTES_MAX + 1)
@@ -95,7 +143,7 @@ def _read(name: str, path: Path) -> bytes:
 def _leaf(path: Path, pem: bytes) -> tuple[x509.Certificate, bytes]:
     """The leaf, which comes first, and the rest."""
     try:
-        leaf, *chain = x509.load_pem_x509_certificates(pem)
+        leaf, *chain = load_pem_certificates(pem)
     except Exception as error:
         raise ConfigurationError(
             f"`tls.certificate` `{path}` holds no certificate in PEM, leaf first"

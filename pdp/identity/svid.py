@@ -52,6 +52,7 @@ CERTIFICATES_BYTES_MAX: Final = 65_536  # all PEM of one peer
 _TRUST_DOMAIN: Final = re.compile(r"[a-z0-9._-]+", re.ASCII)
 _SEGMENT: Final = re.compile(r"[A-Za-z0-9._-]+", re.ASCII)
 _SCHEME: Final = "spiffe://"
+_PEM_BEGIN: Final = b"-----BEGIN"
 _BOTH_USAGES: Final = frozenset({ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH})
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -136,7 +137,7 @@ def load_trust_bundle(trust_domain: str, pem: bytes) -> TrustBundle:
         ConfigurationError: no certificate, not PEM, or one that is no authority.
     """
     try:
-        authorities = tuple(x509.load_pem_x509_certificates(pem))
+        authorities = load_pem_certificates(pem)
     except ValueError:
         message = "the trust bundle holds no certificate, or one that cannot be read: it is PEM"
         raise ConfigurationError(message) from None
@@ -152,6 +153,20 @@ def load_trust_bundle(trust_domain: str, pem: bytes) -> TrustBundle:
     return TrustBundle(check_trust_domain(trust_domain), authorities, generation)
 
 
+def load_pem_certificates(pem: bytes) -> tuple[x509.Certificate, ...]:
+    """All certificates of a PEM file.
+
+    Raises:
+        ValueError: there is none, or one cannot be read. The library skips what
+            has a beginning and no end; a file of which the rest is still being
+            written would be taken for a whole one.
+    """
+    found = tuple(x509.load_pem_x509_certificates(pem))
+    if pem.count(_PEM_BEGIN) != len(found):
+        raise ValueError("a certificate is cut off")
+    return found
+
+
 def _is_authority(certificate: x509.Certificate) -> bool:
     try:
         constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints)
@@ -161,8 +176,15 @@ def _is_authority(certificate: x509.Certificate) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class _Verified:
-    """What bytes alone say about a peer. Valid within the window, both ends included."""
+class Verified:
+    """What bytes alone say about a peer. Valid within the window, both ends included.
+
+    Attributes:
+        spiffe_id: who it is.
+        serial: of the leaf, hexadecimal.
+        not_before_ns: since the epoch; the latest of the path.
+        not_after_ns: the earliest of the path.
+    """
 
     spiffe_id: SpiffeId
     serial: str
@@ -170,6 +192,7 @@ class _Verified:
     not_after_ns: int
 
     def is_within(self, now_ns: int) -> bool:
+        """Whether every certificate of the path is valid at this moment."""
         return self.not_before_ns <= now_ns <= self.not_after_ns
 
 
@@ -186,7 +209,7 @@ class SvidVerifier:
     def __init__(self, bundle: TrustBundle, entries_max: int = 4_096) -> None:
         self._bundle = bundle
         self._store = Store(list(bundle.authorities))
-        self._cache: LRUCache[bytes, _Verified] = LRUCache(maxsize=entries_max)
+        self._cache: LRUCache[bytes, Verified] = LRUCache(maxsize=entries_max)
 
     def use(self, bundle: TrustBundle) -> None:
         """Believe another bundle from the next call on; nothing verified before counts."""
@@ -224,15 +247,15 @@ class SvidVerifier:
             raise IdentityError(message)
         return Caller(spiffe_id, verified.serial, peer)
 
-    def identify(self, leaf_pem: bytes, chain_pem: bytes, now_ns: int) -> str:
-        """The SPIFFE ID of a certificate that came without a connection: rules 2 to 8.
+    def identify(self, leaf_pem: bytes, chain_pem: bytes, now_ns: int) -> Verified:
+        """Whose a certificate is that came without a connection: rules 2 to 8.
 
         Raises:
             IdentityError: any of them is broken.
         """
-        return str(self._verify(leaf_pem, chain_pem, now_ns).spiffe_id)
+        return self._verify(leaf_pem, chain_pem, now_ns)
 
-    def _verify(self, leaf_pem: bytes, chain_pem: bytes, now_ns: int) -> _Verified:
+    def _verify(self, leaf_pem: bytes, chain_pem: bytes, now_ns: int) -> Verified:
         """Rules 2 to 8."""
         leaf, intermediates = _path(leaf_pem, chain_pem)
         # The identity comes before the path: which authorities may speak depends
@@ -252,7 +275,7 @@ class SvidVerifier:
             message = f"the certificate does not lead to an authority: {_one_line(error)}"
             raise IdentityError(message) from None
         _check_usages(leaf)
-        verified = _Verified(
+        verified = Verified(
             spiffe_id,
             f"{leaf.serial_number:x}",
             max(_ns(certificate.not_valid_before_utc) for certificate in path),

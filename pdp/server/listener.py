@@ -21,7 +21,9 @@ from pdp.errors import ConfigurationError
 from pdp.identity.server_svid import ServerSvid
 from pdp.identity.svid import SvidVerifier
 from pdp.server.authorization import SERVICE, AuthorizationDoor
+from pdp.server.handshake import Handshakes
 from pdp.telemetry import Telemetry
+from pdp.values import NANOS
 
 # How often health looks at the clock. A snapshot goes stale between polls.
 TICK_S: Final = 0.5
@@ -82,20 +84,16 @@ class Server:
             clock=clock,
             telemetry=telemetry,
         )
-        door = AuthorizationDoor(
-            self.decision_point, SvidVerifier(identity.trust), limits, clock, telemetry
-        )
+        self._verifier = SvidVerifier(identity.trust)
+        self._handshakes = Handshakes(identity)
+        door = AuthorizationDoor(self.decision_point, self._verifier, limits, clock, telemetry)
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]
         self._server = grpc.aio.server(
-            options=server_options(limits), maximum_concurrent_rpcs=limits.concurrent_calls_max
+            options=server_options(limits, connection_age_s(limits, identity)),
+            maximum_concurrent_rpcs=limits.concurrent_calls_max,
         )
         self._server.add_generic_rpc_handlers((door.handler(),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        self._credentials = grpc.ssl_server_credentials(
-            [(identity.key_pem, identity.certificate_pem)],
-            identity.trust_pem,
-            require_client_auth=True,
-        )
         self.address = listen
 
     async def bind(self) -> Address:
@@ -106,7 +104,7 @@ class Server:
         """
         check_free(self._listen)
         try:
-            port = self._server.add_secure_port(str(self._listen), self._credentials)
+            port = self._server.add_secure_port(str(self._listen), self._handshakes.credentials)
         except RuntimeError:
             raise _not_free(self._listen, "the address cannot be bound") from None
         self.address = Address(self._listen.host, port)
@@ -121,12 +119,29 @@ class Server:
         await self._server.start()
         self._ticker = asyncio.create_task(self._tick(), name="health")
 
+    async def not_serving(self) -> None:
+        """Say NOT_SERVING from now on, whatever is true, and go on answering."""
+        await self._health.enter_graceful_shutdown()
+
     async def stop(self, grace_s: float) -> None:
-        """Say NOT_SERVING, take no new call, give those in flight `grace_s` seconds."""
+        """Say NOT_SERVING, take no new call, give those in flight `grace_s` seconds.
+
+        May be called again while it waits, to give them less.
+        """
         if self._ticker is not None:
             self._ticker.cancel()
-        await self._health.enter_graceful_shutdown()
+        await self.not_serving()
         await self._server.stop(grace_s)
+
+    def use(self, identity: ServerSvid) -> None:
+        """Show this certificate and believe these authorities from now on. On the event loop.
+
+        INVARIANT: a caller whose authority is gone is refused with its next
+        call, on connections that are open, too. The authorities come before the
+        certificate: a handshake may come in between.
+        """
+        self._verifier.use(identity.trust)
+        self._handshakes.use(identity)
 
     async def look(self) -> None:
         """Set health to what is true now."""
@@ -157,7 +172,19 @@ class Server:
                 self._telemetry.log("error", "health_failed", error=type(error).__name__)
 
 
-def server_options(limits: Limits) -> list[tuple[str, int]]:
+def connection_age_s(limits: Limits, identity: ServerSvid) -> float:
+    """How old a connection gets: the setting, and at most half the life of a certificate.
+
+    Ours stands for our callers', which gRPC cannot ask. They are checked with
+    each call all the same; this only makes them show their new ones in time,
+    and hear of ours (references 3.2, rule 4).
+    """
+    life_s = (identity.ends_ns - identity.starts_ns) / NANOS
+    # gRPC varies the age by a tenth, so that not all callers come back at once.
+    return max(1.0, min(limits.connection_age_max_s, life_s / 2) / 1.1)
+
+
+def server_options(limits: Limits, connection_age_s: float) -> list[tuple[str, int]]:
     """Channel arguments; names and units are gRPC's."""
     return [
         # Two processes on one port would share the callers between them.
@@ -169,7 +196,7 @@ def server_options(limits: Limits) -> list[tuple[str, int]]:
         ("grpc.max_metadata_size", 8_192),
         ("grpc.absolute_max_metadata_size", 16_384),
         ("grpc.max_concurrent_streams", limits.concurrent_streams_max),
-        ("grpc.max_connection_age_ms", int(limits.connection_age_max_s * 1_000)),
+        ("grpc.max_connection_age_ms", int(connection_age_s * 1_000)),
         ("grpc.max_connection_age_grace_ms", int(limits.deadline_max_s * 1_000) + 1_000),
         # Whoever does not finish the handshake gives the connection back.
         ("grpc.server_handshake_timeout_ms", 10_000),

@@ -5,7 +5,12 @@
     3  the bundle is fetched and verified     what does not verify stops the start
     4  the spool is opened                    what it finds is made durable
     5  the port is taken and calls are served; polls and health go on until a signal
-    6  NOT_SERVING, calls in flight get their time, polls end, the spool is closed last
+    6  NOT_SERVING, and still an answer for all who have not heard of it yet
+    7  no new calls, those in flight get their time
+    8  polls end, the spool is closed last
+
+SIGTERM goes this way. SIGINT comes from somebody at a terminal, and leaves out
+6. A second signal of either kind ends all waiting.
 
 Nothing blocks the event loop: polls and fsyncs run in threads.
 """
@@ -18,26 +23,19 @@ import json
 import signal
 import sys
 from collections.abc import Callable
-from typing import Protocol
 
 import uvloop
 
 import pdp
 from pdp.audit.spool import Spool
-from pdp.bundle import BundleKeeper, PollResult
-from pdp.config.settings import Address, Settings
-from pdp.decision_point import Clock, SnapshotSource, SystemClock
+from pdp.bundle import BundleKeeper
+from pdp.config.settings import Address, Limits, Settings
+from pdp.decision_point import Clock, SystemClock
+from pdp.identity.rotation import IdentityFiles
 from pdp.identity.server_svid import load_server_svid
 from pdp.server.listener import DurableRecorder, Server, check_free
+from pdp.server.upkeep import IdentityWatch, poll_forever, tell_poll
 from pdp.telemetry import Telemetry
-
-
-class BundleSource(SnapshotSource, Protocol):
-    """Snapshots that are kept current."""
-
-    def poll(self) -> PollResult:
-        """Look for a newer bundle. Blocks, so it is called in a thread, one call at a time."""
-        ...
 
 
 def run(settings: Settings, *, clock: Clock | None = None) -> None:
@@ -91,10 +89,7 @@ async def serve(
         ConfigurationError, BundleError, SpoolError: as `run`.
     """
     keeper.anchor.check_place(settings.tls.trust_domain, settings.listen.host)
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
+    signals = _Signals()
     telemetry.log("info", "starting", version=pdp.__version__, instance=settings.instance)
     # (1) The settings were judged when they were read.
     identity = load_server_svid(settings.tls, clock.wall_ns())
@@ -105,7 +100,7 @@ async def serve(
     async with contextlib.AsyncExitStack() as opened:
         # (3) What fails verification ends the process here.
         opened.push_async_callback(asyncio.to_thread, keeper.close)
-        _tell(telemetry, await asyncio.to_thread(keeper.start))
+        tell_poll(telemetry, await asyncio.to_thread(keeper.start))
         # (4) Also makes durable what an earlier boot left.
         spool = await asyncio.to_thread(_open_spool, settings, clock)
         opened.push_async_callback(asyncio.to_thread, spool.close)
@@ -125,17 +120,64 @@ async def serve(
         address = await server.bind()
         # (5) From here on there are answers.
         await server.start()
-        polls = asyncio.create_task(
-            poll_forever(keeper, server, settings.poll_interval_s, telemetry), name="polls"
+        watch = IdentityWatch(
+            IdentityFiles(settings.tls, identity, clock.wall_ns), server, clock, telemetry
         )
+        polls = poll_forever(keeper, server, settings.poll_interval_s, telemetry)
+        looks = watch.forever(settings.tls.poll_interval_s)
+        upkeep = [asyncio.create_task(task) for task in (polls, looks)]
         telemetry.log("info", "listening", address=str(address), port=address.port)
         listening(address)
-        await stopping.wait()
-        # (6) Callers are told first.
-        telemetry.log("info", "stopping", grace_s=settings.limits.stop_grace_s)
-        await server.stop(settings.limits.stop_grace_s)
-        polls.cancel()
+        await signals.first.wait()
+        await _wind_down(server, settings.limits, signals, telemetry)
+        # (8) A poll that is under way ends by itself, before the keeper closes.
+        for task in upkeep:
+            task.cancel()
     telemetry.log("info", "stopped")
+
+
+class _Signals:
+    """What the process was told. Make it on the event loop.
+
+    Attributes:
+        first: set by the first signal.
+        second: set by the second.
+        kindly: whether the first was SIGTERM, which somebody who balances load sends.
+    """
+
+    def __init__(self) -> None:
+        self.first = asyncio.Event()
+        self.second = asyncio.Event()
+        self.kindly = False
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self._received, number)
+
+    def _received(self, number: signal.Signals) -> None:
+        if self.first.is_set():
+            self.second.set()
+        else:
+            self.kindly = number == signal.SIGTERM
+            self.first.set()
+
+
+async def _wind_down(
+    server: Server, limits: Limits, signals: _Signals, telemetry: Telemetry
+) -> None:
+    """Steps 6 and 7."""
+    drain_s = limits.drain_s if signals.kindly else 0.0
+    telemetry.log("info", "stopping", drain_s=drain_s, grace_s=limits.stop_grace_s)
+    # (6) Callers are told first; who looks only now and then, hears of it meanwhile.
+    await server.not_serving()
+    hurry = asyncio.create_task(signals.second.wait())
+    await asyncio.wait([hurry], timeout=drain_s)
+    # (7) Whoever is still connected is sent elsewhere.
+    ending = asyncio.create_task(server.stop(0 if hurry.done() else limits.stop_grace_s))
+    await asyncio.wait([ending, hurry], return_when=asyncio.FIRST_COMPLETED)
+    if not ending.done():
+        telemetry.log("warning", "hurried")
+        await server.stop(0)
+    await ending
+    hurry.cancel()
 
 
 def _open_spool(settings: Settings, clock: Clock) -> Spool:
@@ -143,31 +185,3 @@ def _open_spool(settings: Settings, clock: Clock) -> Spool:
     return Spool.open(
         record.folder, settings.instance, limits=record.limits, clock_ns=clock.wall_ns
     )
-
-
-async def poll_forever(
-    bundle: BundleSource, server: Server, interval_s: float, telemetry: Telemetry
-) -> None:
-    """Poll at intervals, each in a thread; health follows at once.
-
-    Nothing ends this but cancellation: a PDP that stopped polling would deny
-    everything within the hour, and say why, but need not.
-    """
-    outcome = ""
-    while True:
-        await asyncio.sleep(interval_s)
-        try:
-            result = await asyncio.to_thread(bundle.poll)
-            await server.look()
-        except Exception as error:  # noqa: BLE001 the next poll may fare better
-            telemetry.log("error", "poll_failed", error=type(error).__name__, detail=str(error))
-            continue
-        if result.outcome != "unchanged" or outcome != "unchanged":
-            _tell(telemetry, result)
-        telemetry.count("polls", result.outcome)
-        outcome = result.outcome
-
-
-def _tell(telemetry: Telemetry, result: PollResult) -> None:
-    level = "info" if result.verified else "error"
-    telemetry.log(level, f"bundle_{result.outcome}", detail=result.detail)
