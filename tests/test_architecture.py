@@ -48,6 +48,7 @@ RINGS: dict[str, tuple[str, ...]] = {
     "server": ("pdp.server",),
     "authoring": ("pdp.authoring",),
     "publishing": ("pdp.publishing",),
+    "dev": ("pdp.dev",),
     "cli": ("pdp.cli",),
 }
 
@@ -61,8 +62,10 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "server": frozenset({"law", "wire format", "office", "wire"}),
     "authoring": frozenset({"law", "wire format", "office", "wire"}),
     "publishing": frozenset({"law", "wire format", "office", "authoring"}),
+    "dev": frozenset({"law", "wire format", "office", "server", "authoring", "publishing"}),
     "cli": frozenset(
-        {"law", "wire format", "office", "wire", "client", "server", "authoring", "publishing"}
+        {"law", "wire format", "office", "wire", "client", "server", "authoring", "publishing",
+         "dev"}
     ),
 }
 

@@ -12,6 +12,8 @@ import typer
 from pdp.cli import EXIT_REFUSED
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from pdp.authoring.trial import Outcome
     from pdp.errors import PolicyError
 
@@ -126,11 +128,41 @@ def _show_problems(
 def _show(outcomes: Sequence[Outcome], folder: Path, unnamed: Sequence[str]) -> None:
     from rich.text import Text
 
-    from pdp.cli.problems import counted, where
     from pdp.cli.terminal import out
 
-    failed = [outcome for outcome in outcomes if not outcome.passed]
-    for outcome in failed:
+    show_failed(outcomes, folder)
+    if unnamed:
+        out.print(Text(f"in no answer: {', '.join(unnamed)}", "yellow"))
+    out.print(summary(outcomes))
+
+
+def summary(outcomes: Sequence[Outcome]) -> Text:
+    """`12 tests passed, 0 failed`."""
+    from rich.text import Text
+
+    from pdp.cli.problems import counted
+
+    passed = sum(outcome.passed for outcome in outcomes)
+    failed = len(outcomes) - passed
+    said = f"{counted(passed, 'test')} passed, {failed} failed"
+    return Text(said, "red" if failed else "green")
+
+
+def show_failed(outcomes: Sequence[Outcome], folder: Path) -> None:
+    """Print what each failed test expected and got.
+
+    Args:
+        outcomes: of all tests.
+        folder: that paths are below.
+    """
+    from rich.text import Text
+
+    from pdp.cli.problems import where
+    from pdp.cli.terminal import out
+
+    for outcome in outcomes:
+        if outcome.passed:
+            continue
         at = outcome.row.position
         place = f"{where(folder, at.path)}:{at.line}:{at.column}: "
         out.print(Text.assemble((place, "bold"), ("failed: ", "bold red"), outcome.row.name))
@@ -144,11 +176,6 @@ def _show(outcomes: Sequence[Outcome], folder: Path, unnamed: Sequence[str]) -> 
         if outcome.decision is not None and outcome.differences:
             said = ", ".join(outcome.decision.rules) or "no rule"
             out.print(Text(f"      {outcome.decision.cause.name} by {said}"))
-    if unnamed:
-        out.print(Text(f"in no answer: {', '.join(unnamed)}", "yellow"))
-    passed = len(outcomes) - len(failed)
-    said = f"{counted(passed, 'test')} passed, {len(failed)} failed"
-    out.print(Text(said, "red" if failed else "green"))
 
 
 def _show_json(outcomes: Sequence[Outcome], folder: Path, unnamed: Sequence[str]) -> None:
