@@ -13,12 +13,12 @@ WORKDIR /build
 
 # First what changes seldom. Only wheels, only with the hashes of the locks: no package runs code
 # while it is installed. The environment has no pip of its own.
-COPY requirements/server.txt requirements/dev.txt requirements/
+COPY requirements/server.txt requirements/build.txt requirements/
 RUN python -m venv --without-pip /opt/portcullis \
  && python -m pip --python /opt/portcullis/bin/python install --only-binary :all: \
       --require-hashes --no-deps --requirement requirements/server.txt \
  && python -m pip install --only-binary :all: \
-      --require-hashes --no-deps --constraint requirements/dev.txt setuptools
+      --require-hashes --no-deps --requirement requirements/build.txt
 
 COPY pyproject.toml README.md LICENSE ./
 COPY pdp/ pdp/
