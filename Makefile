@@ -26,8 +26,9 @@ LICENCES_ALLOWED := 0BSD;3-Clause BSD License;Apache Software License;$\
 	DFSG approved; MIT License;ISC License (ISCL);MIT;MIT AND PSF-2.0;MIT License;MIT-0;$\
 	MPL-2.0;Mozilla Public License 2.0 (MPL 2.0);PSF-2.0;Python Software Foundation License;$\
 	ZPL-2.1
-# Read by hand: cel-python's metadata names no licence, its LICENSE file is Apache-2.0.
-LICENCES_READ := cel-python
+# Read by hand: cel-python's metadata names no licence, kubernetes-validate's says `Apache`. The
+# LICENSE file of each says Apache-2.0.
+LICENCES_READ := cel-python kubernetes-validate
 
 .PHONY: help
 help: ## this text
@@ -116,6 +117,10 @@ proto: $(FLOOR)/.installed ## generate pdp/v1 from proto/ with the oldest suppor
 threats: $(VENV)/.installed ## generate docs/threat-model/README.md from the models beside it
 	@$(BIN)/python -m tests.threat_models
 
+.PHONY: operations
+operations: $(VENV)/.installed ## generate the tables of docs/operations.md from the code
+	@$(BIN)/python -m docs.operations
+
 # No index URLs and no hosts in a lock: where packages come from is the machine's business.
 PIP_COMPILE = $(BIN)/pip-compile --quiet --generate-hashes --no-emit-index-url \
 	--no-emit-find-links --strip-extras --allow-unsafe --no-header $(if $(UPGRADE),--upgrade)
@@ -126,6 +131,7 @@ lock: $(VENV)/.installed ## recompute requirements/*.txt; UPGRADE=1 takes newer 
 	$(PIP_COMPILE) --extra server -c requirements/dev.txt -o requirements/server.txt pyproject.toml
 	$(PIP_COMPILE) --extra authoring -c requirements/dev.txt -o requirements/authoring.txt pyproject.toml
 	$(PIP_COMPILE) -c requirements/dev.txt -o requirements/client.txt pyproject.toml
+	$(PIP_COMPILE) -c requirements/dev.txt -o requirements/build.txt requirements/build.in
 	$(PIP_COMPILE) -o requirements/floor.txt requirements/floor.in
 
 .PHONY: clean
