@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +60,14 @@ def test_make_targets_that_are_shown_exist() -> None:
     assert shown == ["make demo", "make test"]
     makefile = (ROOT / "Makefile").read_text()
     assert all(f"\n{line.split()[1]}: " in makefile for line in shown)
+
+
+def test_extras_that_are_named_exist() -> None:
+    """What the README tells people to install can be installed."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    named = re.findall(r"pip install '\.\[([\w,]+)\]'", README)
+    assert named
+    assert set(",".join(named).split(",")) <= set(project["optional-dependencies"])
 
 
 def test_table_of_failures_names_every_cause_of_a_denial() -> None:
