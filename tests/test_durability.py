@@ -83,6 +83,7 @@ def test_no_crash_point_loses_a_record_when_sectors_land_out_of_order(ledger: Le
 
 
 @pytest.mark.prove
+@pytest.mark.timeout(3600)
 def test_no_crash_point_loses_an_acknowledged_record_at_length(ledger: Ledger) -> None:
     """The same, fifty times as long."""
     ledger(seed=SEED, **campaign(SEED + 1_000_000, 50_000))
@@ -228,12 +229,15 @@ def judge_archive(history: History) -> list[str]:
 
 def test_no_crash_point_of_archiving_loses_a_record(ledger: Ledger) -> None:
     """Killed or without power at any operation: every record is in one of the two, unbroken."""
-    for seed in range(SEED, SEED + 150):
+    # These two once found the index without the record that the spool went on from: a segment that
+    # is not removed yet when the next run comes, and an index that could not be read.
+    for seed in [20_263_055, 20_264_842, *range(SEED, SEED + 150)]:
         assert archive_history(seed) == [], seed
-    ledger(seed=SEED, histories=150)
+    ledger(seed=SEED, histories=152)
 
 
 @pytest.mark.prove
+@pytest.mark.timeout(3600)
 def test_no_crash_point_of_archiving_loses_a_record_at_length(ledger: Ledger) -> None:
     """The same, fifty times as long."""
     for seed in range(SEED, SEED + 7_500):
@@ -387,6 +391,7 @@ def test_kill_9_twin_without_waiting(tmp_path: Path) -> None:
 
 
 @pytest.mark.prove
+@pytest.mark.timeout(3600)
 def test_kill_9_of_a_recording_process_loses_nothing_at_length(
     tmp_path: Path, ledger: Ledger
 ) -> None:
@@ -457,6 +462,7 @@ def test_kill_9_loses_no_permit_that_a_client_received(house: House, ledger: Led
 
 
 @pytest.mark.prove
+@pytest.mark.timeout(3600)
 def test_kill_9_loses_no_permit_that_a_client_received_at_length(
     house: House, ledger: Ledger
 ) -> None:

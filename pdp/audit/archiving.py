@@ -87,8 +87,12 @@ def archive(
         for segment in sealed:
             _copy(segment, destination, disk)
         result = Archived(damage=found.problems.count)
+        # What the first segment that is still here goes on from.
+        heads = [head for head in archived_heads(disk, spool) if head.hash == found.origin]
         for segment in sealed:
-            _remove(segment, spool, disk)
+            if segment.last is not None:
+                heads = [segment.last, *heads[:1]]
+            _remove(segment, heads, spool, disk)
             result.segments.append(str(segment.name))
             result.size += segment.size
             result.head = segment.last or result.head
@@ -125,14 +129,20 @@ def _copy(segment: SegmentFinding, destination: Path, disk: Disk) -> None:
         raise SpoolError(f"`{target}` is not what was copied: nothing was removed")
 
 
-def _remove(segment: SegmentFinding, spool: Path, disk: Disk) -> None:
-    """Name where the spool goes on from, durably; then remove the segment, durably."""
+def _remove(segment: SegmentFinding, heads: Sequence[RecordRef], spool: Path, disk: Disk) -> None:
+    """Name what the spool goes on from, durably; then remove the segment, durably.
+
+    Args:
+        segment: whose copy is durable.
+        heads: what the spool goes on from without the segment, and with it: it
+            is there until it is gone.
+        spool: its folder.
+        disk: the file system.
+    """
     if segment.last is not None:
-        # The one before too: until the segment is gone, what remains goes on from there.
-        heads = [segment.last, *archived_heads(disk, spool)[:1]]
-        text = "".join(f"{head_text(head)}\n" for head in heads)
+        text = "".join(f"{head_text(head)}\n" for head in heads).encode()
         index = spool / INDEX_NAME
-        _replace(spool / f"{INDEX_NAME}{_PARTIAL}", disk, lambda write: write(text.encode()), index)
+        _replace(spool / f"{INDEX_NAME}{_PARTIAL}", disk, lambda write: write(text), index)
     disk.remove(segment.path)
     # One by one, oldest first: what remains is always the end of the log, without holes.
     disk.sync_directory(spool)

@@ -22,7 +22,7 @@ from pdp.audit.budget import Budget, DenialCounts, SpoolLimits, Use
 from pdp.audit.disk import Disk, Lock
 from pdp.audit.findings import Survey
 from pdp.audit.log import ENTRY_BYTES_MAX, TAG_DECISION, TAG_SUPPRESSED, PdpId, head_text
-from pdp.audit.survey import LOCK_NAME, segment_names, survey
+from pdp.audit.survey import LOCK_NAME, archived_heads, segment_names, survey
 from pdp.errors import ConfigurationError, SpoolError, SpoolSuppressedError
 from pdp.model import RecordRef
 from pdp.v1 import audit_pb2
@@ -135,8 +135,7 @@ class Journal:
                 _settle(directory, disk)
                 found = survey([directory], disk)
                 _insist_on_the_end(found)
-                boot = 1 + max((segment.name.boot for segment in found.segments), default=0)
-                pdp_id = PdpId(instance, worker, boot)
+                pdp_id = PdpId(instance, worker, 1 + _last_boot(found, directory, disk))
                 appender = Appender(
                     directory,
                     pdp_id,
@@ -302,6 +301,13 @@ def _lock(directory: Path, disk: Disk) -> Lock:
             f"`{directory}` is in use by {who}: give each PDP a spool directory of its own"
         )
     return lock
+
+
+def _last_boot(found: Survey, directory: Path, disk: Disk) -> int:
+    """So that no boot has a number that was used before, not even if its segments are gone."""
+    archived = [PdpId.parse(head.pdp_id) for head in archived_heads(disk, directory)]
+    boots = [segment.name.boot for segment in found.segments]
+    return max([0, *boots, *(writer.boot for writer in archived if writer)])
 
 
 def _insist_on_the_end(found: Survey) -> None:

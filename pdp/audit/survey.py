@@ -39,7 +39,7 @@ INDEX_NAME = "archived"
 
 # More than any segment that the settings allow; the rest of a larger file is not looked at.
 SEGMENT_BYTES_LIMIT = 4 * 1024**3
-_INDEX_BYTES_MAX = 512
+_INDEX_BYTES_MAX = 1_024
 # Records between two calls of `progress`.
 _PROGRESS_EVERY = 1_024
 
@@ -57,18 +57,25 @@ def segment_names(disk: Disk, folder: Path) -> list[SegmentName]:
 
 
 def archived_heads(disk: Disk, folder: Path) -> list[RecordRef]:
-    """The records up to which the folder was archived, if the index can be read.
+    """The records up to which the folder was archived, if it was.
 
     Two: the index is written before a segment is removed, so the first record
     here goes on from the newer or, if that was interrupted, from the older. An
-    index that cannot be read counts as none: then the first record here has
+    index that makes no sense counts as none: then the first record here has
     nothing to go on from, and that is reported.
+
+    Raises:
+        OSError: there is one, and it cannot be read. That is no reason to
+            call what was archived removed.
     """
     try:
         with disk.open(folder / INDEX_NAME) as file:
             text = file.read_at(0, _INDEX_BYTES_MAX)
+    except FileNotFoundError:
+        return []
+    try:
         return [parse_head(line) for line in text.decode("ascii", "replace").splitlines()]
-    except (OSError, ConfigurationError):
+    except ConfigurationError:
         return []
 
 
@@ -90,7 +97,7 @@ def survey(
         progress: called with bytes done and bytes in all.
 
     Raises:
-        OSError: a folder cannot be listed.
+        OSError: a folder cannot be listed, or its index not be read.
         ConfigurationError: a head is older than what is here.
     """
     return _Surveyor(folders, disk, heads, visit, progress).run()
