@@ -146,7 +146,7 @@ def _varint(number: int) -> bytes:
     return bytes(out)
 
 
-class _Script:
+class Script:
     """How the scripted PDP answers: by the name of the action."""
 
     def __init__(self) -> None:
@@ -155,6 +155,7 @@ class _Script:
     async def answer(
         self, received: bytes, context: grpc.aio.ServicerContext[bytes, bytes]
     ) -> AsyncIterator[bytes]:
+        """One call."""
         request = pb.AuthorizeRequest.FromString(received)
         name, _, argument = request.action.name.partition(":")
         answer = honest_permit(request, received)
@@ -195,7 +196,7 @@ def _status(number: int) -> grpc.StatusCode:
 async def _serve(listeners: dict[str, dict[str, str]]) -> None:
     server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
     # A stream of zero or one answers looks on the wire like a unary call, and can be wrong.
-    handler = grpc.unary_stream_rpc_method_handler(_Script().answer)
+    handler = grpc.unary_stream_rpc_method_handler(Script().answer)
     server.add_generic_rpc_handlers(
         (grpc.method_handlers_generic_handler(SERVICE, {"Authorize": handler}),)
     )

@@ -7,10 +7,10 @@ option, and no option to skip a check.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import re
 import secrets
-import ssl
 import threading
 import time
 import weakref
@@ -26,6 +26,8 @@ from pdp.model import Action, Cause, Effect, Properties, Request, Resource, Subj
 from pdp_client import _arguments, _core
 from pdp_client._breaker import Breaker, Evidence
 from pdp_client._core import Call, Conclusion, Outcome, Refusal, Status
+from pdp_client._lines import Line, Lines
+from pdp_client._pem_files import Material, PemFiles
 from pdp_client._throttle import RetryThrottle
 
 _log = logging.getLogger("pdp_client")
@@ -33,6 +35,11 @@ _log = logging.getLogger("pdp_client")
 METHOD: Final = "/pdp.v1.AuthorizationService/Authorize"
 PUSHBACK: Final = "grpc-retry-pushback-ms"
 WARNINGS_INTERVAL_S: Final = 1.0
+# How often the files are looked at: three calls of `stat`, on a call.
+LOOK_INTERVAL_S: Final = 1.0
+# How long calls may still go over the old channel while the new one connects:
+# as long as one attempt to connect may take.
+OVERLAP_S_MAX: Final = 2.0
 
 _SCHEMES: Final = ("dns:", "ipv4:", "ipv6:", "unix:")
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
@@ -100,7 +107,8 @@ class Endpoint:
         self._target = _check_target(target)
         self._budget_s = _arguments.check_budget_s(budget_s)
         self._can_meet = _arguments.check_can_meet(can_meet)
-        self._credentials = _credentials(Path(trust_bundle), Path(certificate), Path(key))
+        self._files = PemFiles(Path(trust_bundle), Path(certificate), Path(key))
+        self._material = self._files.changed()
         self._options = CHANNEL_OPTIONS
         if server_name is not None:
             if not server_name:
@@ -114,6 +122,11 @@ class Endpoint:
         self._breaker = Breaker()
         self._throttle = RetryThrottle()
         self._unasked = 0
+        self._lines = Lines()
+        self._looked_at = time.monotonic()
+        self._looking = False
+        self._answered_at = -math.inf
+        self._renewals = 0
         self._warned_at = -WARNINGS_INTERVAL_S
         self._unwarned = 0
         _endpoints.add(self)
@@ -145,6 +158,12 @@ class Endpoint:
         with self._lock:
             return self._unasked
 
+    @property
+    def renewals(self) -> int:
+        """How often changed certificate files were taken into use so far."""
+        with self._lock:
+            return self._renewals
+
     def _question(
         self,
         subject: Subject,
@@ -172,6 +191,67 @@ class Endpoint:
                 Cause.UNREACHABLE,
                 "the client was used before this process was forked: make one after the fork",
             )
+
+    def _connect(self, material: Material, *, ahead: bool) -> Line:
+        """A new channel. The drivers' own; with the lock held.
+
+        Args:
+            material: for its TLS.
+            ahead: connect now, not when it is first used.
+        """
+        raise NotImplementedError
+
+    def _lease(self) -> tuple[Line, Line | None]:
+        """The line for one attempt, to be given back; and one to be closed before it is made.
+
+        Raises:
+            Refusal: the client cannot be used, or not here.
+        """
+        self._look()
+        now = time.monotonic()
+        with self._lock:
+            self._check_open()
+            # One rotation at a time: a successor lives at most `OVERLAP_S_MAX`.
+            if self._material is not None and not self._lines.is_turning:
+                # Overlap is for calls that would be answered. If none was for a
+                # while, the old certificate may be why, or there are no calls.
+                works = now - self._answered_at < OVERLAP_S_MAX
+                self._lines.add(
+                    self._connect(self._material, ahead=not self._lines.is_empty),
+                    until=now + OVERLAP_S_MAX if works else now,
+                )
+                self._material = None
+            return self._lines.lease(now)
+
+    def _release(self, line: Line) -> bool:
+        """Give a line back. True: close it."""
+        with self._lock:
+            return self._lines.release(line)
+
+    def _look(self) -> None:
+        """Look for new certificates, once a second. Whatever is wrong with them, the old ones stay.
+
+        Not under the lock, and by one caller at a time: a file system that
+        hangs holds up one call.
+        """
+        now = time.monotonic()
+        with self._lock:
+            if self._looking or now - self._looked_at < LOOK_INTERVAL_S:
+                return
+            self._looking, self._looked_at = True, now
+        try:
+            found = self._files.changed()
+        except ConfigurationError as error:
+            _log.warning("new certificates for %s are not used: %s", self._target, error)
+            return
+        finally:
+            self._looking = False
+        if found is None:
+            return
+        _log.info("new certificates for %s are used", self._target)
+        with self._lock:
+            self._renewals += not self._lines.is_empty
+            self._material = found
 
     def _admit(self) -> int:
         """Before the network is used for a call.
@@ -203,6 +283,8 @@ class Endpoint:
                 self._throttle.failed()
             elif conclusion.evidence is Evidence.ANSWERED:
                 self._throttle.answered()
+            if conclusion.evidence is Evidence.ANSWERED:
+                self._answered_at = time.monotonic()
         if is_open != was_open:
             doing = "fails too often: calls are denied unasked" if is_open else "answers again"
             _log.warning("the PDP at %s %s", self._target, doing)
@@ -283,45 +365,3 @@ def _check_target(target: str) -> str:
             f"the target `{target}` is a URL: write `host:port`; TLS is always used"
         )
     return target
-
-
-def _credentials(trust_bundle: Path, certificate: Path, key: Path) -> grpc.ChannelCredentials:
-    """Mutual TLS from three PEM files.
-
-    They are loaded by Python's TLS first: gRPC takes anything here and then
-    fails every call without saying why. And gRPC reads an empty trust bundle
-    as "the authorities of the web", which is refused here.
-
-    Raises:
-        ConfigurationError: a file is not what it should be.
-    """
-    roots, chain, private = (_read(path) for path in (trust_bundle, certificate, key))
-    judge = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    try:
-        judge.load_verify_locations(trust_bundle)
-    except ssl.SSLError:
-        raise ConfigurationError(
-            f"the trust bundle `{trust_bundle}` holds no certificates in PEM form"
-        ) from None
-    try:
-        # An encrypted key must not ask for its password on a terminal.
-        judge.load_cert_chain(certificate, key, password=lambda: b"")
-    except ssl.SSLError as error:
-        problem = (
-            "are not a pair"
-            if error.reason == "KEY_VALUES_MISMATCH"
-            else "are not a certificate and its unencrypted private key in PEM form"
-        )
-        raise ConfigurationError(
-            f"the certificate `{certificate}` and the key `{key}` {problem}"
-        ) from None
-    return grpc.ssl_channel_credentials(
-        root_certificates=roots, private_key=private, certificate_chain=chain
-    )
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ConfigurationError(f"cannot read `{path}`: {error.strerror}") from None

@@ -6,7 +6,7 @@ import asyncio
 import functools
 import time
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import grpc
 import tenacity
@@ -15,6 +15,8 @@ from pdp.model import Action, Cause, Decision, Effect, Properties, Resource, Sub
 from pdp_client import _arguments, _core
 from pdp_client._core import AccessDenied, Call, Conclusion, Outcome, Refusal, Status
 from pdp_client._endpoint import METHOD, Endpoint, ended, number, spent, time_left
+from pdp_client._lines import Line
+from pdp_client._pem_files import Material
 
 
 class AsyncClient(Endpoint):
@@ -25,8 +27,6 @@ class AsyncClient(Endpoint):
     context manager; `close` ends its connections.
     """
 
-    _channel: grpc.aio.Channel | None = None
-    _method: Any = None
     _loop: asyncio.AbstractEventLoop | None = None
 
     async def authorize(
@@ -74,9 +74,9 @@ class AsyncClient(Endpoint):
         """Close the connections. Calls in flight, and all later ones, are denied."""
         with self._lock:
             self._closed = True
-            channel, self._channel = self._channel, None
-        if channel is not None:
-            await channel.close(None)
+            lines = self._lines.clear()
+        for line in lines:
+            await line.channel.close(None)
 
     async def __aenter__(self) -> Self:
         return self
@@ -116,37 +116,51 @@ class AsyncClient(Endpoint):
         return self._settle(conclusion, admitted)
 
     async def _attempt(self, call: Call) -> Outcome:
-        method = self._connected()
-        left = time_left(call)
-        if left <= 0:
-            return spent()
-        rpc = method(call.message, timeout=left)
+        line, over = self._lease()
         try:
-            # Not `await rpc`: it raises CancelledError when the channel is
-            # closed meanwhile, and then nobody could tell that from this
-            # task being cancelled. The status says it in words.
-            code = number(await rpc.code())
-            if code != Status.OK:
-                return ended(code, None, await rpc.details(), await rpc.trailing_metadata())
-            return ended(Status.OK, await rpc)
+            if over is not None:
+                await over.channel.close(None)
+            left = time_left(call)
+            if left <= 0:
+                return spent()
+            return await _over(line, call.message, left)
         finally:
-            # Nothing, once it is done. Otherwise this task is being cancelled,
-            # and the PDP need not go on.
-            rpc.cancel()
+            # Closing without grace does not wait, so it is not cancelled either.
+            if self._release(line):
+                await line.channel.close(None)
 
-    def _connected(self) -> Any:
-        with self._lock:
-            self._check_open()
-            loop = asyncio.get_running_loop()
-            if self._channel is None:
-                self._loop = loop
-                self._channel = grpc.aio.secure_channel(
-                    self._target, self._credentials, self._options
-                )
-                self._method = self._channel.unary_unary(METHOD, None, None)
-            elif self._loop is not loop:
-                raise Refusal(
-                    Cause.UNREACHABLE,
-                    "the client belongs to another event loop: make one in each",
-                )
-            return self._method
+    def _check_open(self) -> None:
+        super()._check_open()
+        loop = asyncio.get_running_loop()
+        if self._loop is None:
+            self._loop = loop
+        elif self._loop is not loop:
+            raise Refusal(
+                Cause.UNREACHABLE, "the client belongs to another event loop: make one in each"
+            )
+
+    def _connect(self, material: Material, *, ahead: bool) -> Line:
+        channel = grpc.aio.secure_channel(self._target, material.credentials(), self._options)
+
+        def is_connected() -> bool:
+            return channel.get_state(try_to_connect=True) is grpc.ChannelConnectivity.READY
+
+        if ahead:
+            is_connected()
+        return Line(channel, channel.unary_unary(METHOD, None, None), is_connected)
+
+
+async def _over(line: Line, message: bytes, left_s: float) -> Outcome:
+    rpc = line.method(message, timeout=left_s)
+    try:
+        # Not `await rpc`: it raises CancelledError when the channel is closed
+        # meanwhile, and then nobody could tell that from this task being
+        # cancelled. The status says it in words.
+        code = number(await rpc.code())
+        if code != Status.OK:
+            return ended(code, None, await rpc.details(), await rpc.trailing_metadata())
+        return ended(Status.OK, await rpc)
+    finally:
+        # Nothing, once it is done. Otherwise this task is being cancelled, and
+        # the PDP need not go on.
+        rpc.cancel()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import grpc
 import tenacity
@@ -14,6 +14,8 @@ from pdp.model import Action, Decision, Effect, Properties, Resource, Subject
 from pdp_client import _arguments, _core
 from pdp_client._core import AccessDenied, Call, Conclusion, Outcome, Status
 from pdp_client._endpoint import METHOD, Endpoint, ended, number, spent, time_left
+from pdp_client._lines import Line
+from pdp_client._pem_files import Material
 
 
 class Client(Endpoint):
@@ -38,9 +40,6 @@ class Client(Endpoint):
         pdp.errors.ConfigurationError: the target or a file cannot be used.
         TypeError, ValueError: `budget_s` or `can_meet` is not what it says.
     """
-
-    _channel: grpc.Channel | None = None
-    _method: Any = None
 
     def authorize(
         self,
@@ -99,9 +98,9 @@ class Client(Endpoint):
         """Close the connections. Calls in flight, and all later ones, are denied."""
         with self._lock:
             self._closed = True
-            channel, self._channel = self._channel, None
-        if channel is not None:
-            channel.close()
+            lines = self._lines.clear()
+        for line in lines:
+            line.channel.close()
 
     def __enter__(self) -> Self:
         return self
@@ -139,22 +138,29 @@ class Client(Endpoint):
         return self._settle(conclusion, admitted)
 
     def _attempt(self, call: Call) -> Outcome:
-        method = self._connected()
-        left = time_left(call)
-        if left <= 0:
-            return spent()
+        line, over = self._lease()
         try:
+            if over is not None:
+                over.channel.close()
+            left = time_left(call)
+            if left <= 0:
+                return spent()
             # Not wait_for_ready: a refused connection is known now, not at the deadline.
-            return ended(Status.OK, method(call.message, timeout=left))
+            return ended(Status.OK, line.method(call.message, timeout=left))
         except grpc.RpcError as error:
             return ended(number(error.code()), None, error.details(), error.trailing_metadata())
+        finally:
+            if self._release(line):
+                line.channel.close()
 
-    def _connected(self) -> Any:
-        with self._lock:
-            self._check_open()
-            if self._channel is None:
-                self._channel = grpc.secure_channel(self._target, self._credentials, self._options)
-                # No serialiser and no deserialiser: the bytes that were
-                # hashed are the bytes that are sent.
-                self._method = self._channel.unary_unary(METHOD, None, None)
-            return self._method
+    def _connect(self, material: Material, *, ahead: bool) -> Line:
+        channel = grpc.secure_channel(self._target, material.credentials(), self._options)
+        # No serialiser and no deserialiser: the bytes that were hashed are
+        # the bytes that are sent.
+        method = channel.unary_unary(METHOD, None, None)
+        # The future has a thread of gRPC's until it is connected.
+        return Line(channel, method, grpc.channel_ready_future(channel).done if ahead else _never)
+
+
+def _never() -> bool:
+    return False
