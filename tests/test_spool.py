@@ -465,6 +465,36 @@ def test_each_start_is_a_boot_that_goes_on_from_the_last(tmp_path: Path) -> None
     assert all(event and event.kind == EVENT.KIND_BOOT for event in boots)
 
 
+def test_a_boot_that_was_archived_keeps_its_number(tmp_path: Path) -> None:
+    """Even if somebody took away what archiving had left; and that this is missing, is missed."""
+    folder, shelf = tmp_path / "spool", tmp_path / "archive"
+    for _ in range(3):
+        Spool.open(folder, "pdp").close()
+    archive(folder, shelf, RealDisk())
+    (folder / str(SegmentName(3, 1))).unlink()
+    spool = Spool.open(folder, "pdp")
+    assert spool.pdp_id == "pdp/0/3"
+    spool.close()
+    assert survey([folder, shelf], RealDisk()).problems.found
+
+
+def test_an_index_that_cannot_be_read_stops_the_start(tmp_path: Path) -> None:
+    """What was archived must not be called removed because of a read error."""
+    folder, shelf = tmp_path / "spool", tmp_path / "archive"
+    for _ in range(2):
+        Spool.open(folder, "pdp").close()
+    archive(folder, shelf, RealDisk())
+    index = folder / "archived"
+    index.rename(folder / "elsewhere")
+    index.mkdir()
+    with pytest.raises(SpoolError, match="cannot be opened"):
+        Spool.open(folder, "pdp")
+    index.rmdir()
+    (folder / "elsewhere").rename(index)
+    Spool.open(folder, "pdp").close()
+    assert survey([folder], RealDisk()).problems.found == []
+
+
 def test_two_processes_never_share_a_spool(tmp_path: Path) -> None:
     """The second is told who has it; it has it when the first has let go."""
     folder = tmp_path / "spool"

@@ -114,14 +114,6 @@ class Appender:
         """Bytes that a record takes on the disk, at most."""
         return body_bytes + self._sealer.overhead + FRAME_OVERHEAD
 
-    def begin(self, statements: Sequence[audit_pb2.SpoolEvent]) -> int:
-        """Open the first segment; return its bytes.
-
-        Raises:
-            OSError: it is not durable, and nothing is known about what of it is there.
-        """
-        return self._open(statements)
-
     def ready(self) -> bool:
         """Whether a segment with room is open: rotates, and reopens if that is due."""
         if self._file is not None:
@@ -174,7 +166,12 @@ class Appender:
             self._file.close()
             self._file = None
 
-    def _open(self, statements: Sequence[audit_pb2.SpoolEvent]) -> int:
+    def begin(self, statements: Sequence[audit_pb2.SpoolEvent]) -> int:
+        """Open a new segment with these statements; return its bytes.
+
+        Raises:
+            OSError: it is not durable, and nothing is known about what of it is there.
+        """
         self._number += 1
         name = SegmentName(self.segment.boot, self._number)
         seq, last = self._seq, self._hash
@@ -272,7 +269,7 @@ class Appender:
         ]
         try:
             self._settle_removals()
-            self._open(statements)
+            self.begin(statements)
         except OSError as error:
             self.failures += 1
             _log.error("no new segment could be opened: %s", error.strerror or error)

@@ -304,7 +304,7 @@ def _lock(directory: Path, disk: Disk) -> Lock:
 
 
 def _last_boot(found: Survey, directory: Path, disk: Disk) -> int:
-    """So that no boot has a number that was used before, not even if its segments are gone."""
+    """The highest number in use, here or in what was archived from here."""
     archived = [PdpId.parse(head.pdp_id) for head in archived_heads(disk, directory)]
     boots = [segment.name.boot for segment in found.segments]
     return max([0, *boots, *(writer.boot for writer in archived if writer)])
