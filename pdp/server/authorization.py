@@ -6,9 +6,10 @@ gets an error status and no decision; an error status never means permit.
 
     1  who is asking            UNAUTHENTICATED
     2  how long they wait       deadline minus answer reserve
-    3  what they ask            INVALID_ARGUMENT
-    4  the decision point       a decision, whatever happens
-    5  the answer
+    3  is there too much to do  DENY(OVERLOADED), counted, not recorded
+    4  what they ask            INVALID_ARGUMENT
+    5  the decision point       a decision, whatever happens
+    6  the answer
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from collections.abc import Iterable, Mapping
 from typing import Final, NoReturn, Protocol
 
 import grpc
+from google.protobuf import wrappers_pb2
+from google.protobuf.message import DecodeError
 
 from pdp import boundary, wire
 from pdp.audit.entry import Received
@@ -25,12 +28,17 @@ from pdp.config.settings import Limits
 from pdp.decision_point import Clock, DecisionPoint
 from pdp.errors import IdentityError, InvalidRequestError
 from pdp.identity.svid import SvidVerifier
+from pdp.model import Caller, Cause, Effect, deny
+from pdp.server.overload import Gate
 from pdp.telemetry import Telemetry
 
 SERVICE: Final = "pdp.v1.AuthorizationService"
 METHOD: Final = "Authorize"
 # Status messages travel in a header; gRPC refuses 8 KiB of those by default.
 _DETAILS_CHARACTERS_MAX: Final = 500
+# A message whose only field is a text with number 1, which is where `AuthorizeRequest` has its
+# `request_id`. All other fields are unknown to it, and are skipped and not decoded.
+_RequestId: Final = wrappers_pb2.StringValue
 
 
 class RpcContext(Protocol):
@@ -87,6 +95,7 @@ class AuthorizationDoor:
         self._limits = limits
         self._clock = clock
         self._telemetry = telemetry
+        self._gate = Gate(limits, clock)
 
     def handler(self) -> grpc.GenericRpcHandler[bytes, bytes]:
         """What a gRPC server registers."""
@@ -116,27 +125,56 @@ class AuthorizationDoor:
                 grpc.StatusCode.UNAUTHENTICATED, "unauthenticated", str(error)
             ) from None
         # (2) Before the work, so that the work counts against it.
-        deadline = self._clock.monotonic() + self.patience_s(context.time_remaining())
-        # (3) The message, then its values.
+        patience_s = self.patience_s(context.time_remaining())
         if len(message) > self._limits.message_bytes_max:
             raise _invalid(
                 InvalidRequestError(
                     "request", f"is longer than {self._limits.message_bytes_max} bytes"
                 )
             )
+        # (3) Before any work is done.
+        if reason := self._gate.refusal(patience_s):
+            return self._overloaded(message, reason)
+        entered = self._gate.enter()
+        try:
+            return await self._decided(message, caller, entered + patience_s)
+        finally:
+            self._gate.leave(entered, in_time=self._clock.monotonic() < entered + patience_s)
+
+    async def _decided(self, message: bytes, caller: Caller, deadline: float) -> bytes:
+        # (4) The message, then its values.
         received = Received(message, hashlib.sha256(message).digest())
         try:
             admitted = boundary.admit(wire.parse_request(message), caller, self._limits.input)
         except InvalidRequestError as error:
             raise _invalid(error) from None
-        # (4) The rest never raises.
+        # (5) The rest never raises.
         answer = await self._decision_point.answer(admitted, caller, deadline, received)
         if answer.invalid is not None:
             # What only the bundle can tell: a tenant that this caller may not name. Recorded.
             raise _invalid(answer.invalid)
-        # (5) With the digest of what was asked.
+        # (6) With the digest of what was asked.
         return wire.decision_to_pb(
             answer.decision, admitted.request.request_id, received.digest
+        ).SerializeToString()
+
+    def _overloaded(self, message: bytes, reason: str) -> bytes:
+        """Deny without looking at the question, but for its id.
+
+        What else is wrong with it is not found: a malformed question may be
+        told OVERLOADED. That is a denial too, and cheaper than to find out.
+        """
+        try:
+            request_id = _RequestId.FromString(message).value
+        except (DecodeError, UnicodeDecodeError):
+            raise _invalid(InvalidRequestError("request", "is not a protobuf message")) from None
+        # The answer repeats it: no amplifier.
+        if not 0 < len(request_id) <= self._limits.input.name_bytes_max:
+            raise _invalid(InvalidRequestError("request_id", "is required, and has a limit"))
+        self._telemetry.count("decisions", Effect.DENY.name, Cause.OVERLOADED.name)
+        self._telemetry.count("overloaded", reason)
+        return wire.decision_to_pb(
+            deny(Cause.OVERLOADED), request_id, hashlib.sha256(message).digest()
         ).SerializeToString()
 
     def patience_s(self, remaining_s: float | None) -> float:

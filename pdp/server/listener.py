@@ -196,6 +196,7 @@ def server_options(limits: Limits, connection_age_s: float) -> list[tuple[str, i
         ("grpc.max_metadata_size", 8_192),
         ("grpc.absolute_max_metadata_size", 16_384),
         ("grpc.max_concurrent_streams", limits.concurrent_streams_max),
+        ("grpc.max_allowed_incoming_connections", limits.connections_max),
         ("grpc.max_connection_age_ms", int(connection_age_s * 1_000)),
         ("grpc.max_connection_age_grace_ms", int(limits.deadline_max_s * 1_000) + 1_000),
         # Whoever does not finish the handshake gives the connection back.
