@@ -349,3 +349,91 @@ def test_kill_9_loses_no_permit_that_was_given(house: House) -> None:
     assert all(record is not None for record in records)
     # Each record but the last is named by the one after it.
     assert all(record is not None and record.hash in data for record in records[:-1])
+
+
+# -- the end --------------------------------------------------------------------------------------
+
+
+def draining(house: House, drain_s: float) -> Process:
+    """A process with time to drain."""
+    tree = quick_tree()
+    tree["limits"]["drain_s"] = drain_s
+    house.configure(tree)
+    running = house.start()
+    running.until(bool)
+    return running
+
+
+def test_sigterm_says_not_serving_and_goes_on_answering(house: House) -> None:
+    """Who looks at health four times a second leaves in time: no call fails, the spool is last."""
+    running = draining(house, 1.5)
+    running.process.send_signal(signal.SIGTERM)
+    told = running.wait_for("stopping")
+    assert told["drain_s"] == 1.5
+    started = time.monotonic()
+    answered = 0
+    while time.monotonic() - started < 1.0:
+        assert running.health() == health_pb2.HealthCheckResponse.NOT_SERVING
+        assert outcome(running.ask()) == ("PERMIT", "RULE")
+        answered += 1
+        time.sleep(0.1)
+    assert answered >= 3
+    assert running.process.wait(START_S) == 0
+    assert time.monotonic() - started >= 1.3
+    assert json.loads(running.rest().splitlines()[-1])["event"] == "stopped"
+
+
+def test_a_call_in_flight_at_the_end_gets_its_answer(house: House) -> None:
+    """Asked over and over until the port closes: every call that was taken was answered."""
+    running = draining(house, 0.3)
+    ends = threading.Event()
+    found: list[object] = []
+
+    def caller() -> None:
+        data = wire.request_to_pb(QUESTION).SerializeToString()
+        with running.channel() as channel:
+            method = channel.unary_unary(AUTHORIZE, bytes, pb.AuthorizeResponse.FromString)
+            while not ends.is_set():
+                try:
+                    found.append(method(data, timeout=5).effect)
+                except grpc.RpcError as error:
+                    found.append((error.code(), error.details()))
+                    return
+
+    threads = [threading.Thread(target=caller) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.2)
+    assert running.stop() == 0
+    ends.set()
+    for thread in threads:
+        thread.join(10)
+    answered = [one for one in found if one == pb.EFFECT_PERMIT]
+    refused = [one for one in found if one != pb.EFFECT_PERMIT]
+    assert len(answered) > 20
+    # Each caller's last call met a closed port; none was cut off.
+    assert len(refused) <= 4
+    assert all(isinstance(one, tuple) and one[0].name == "UNAVAILABLE" for one in refused), refused
+    assert all("connect" in one[1] for one in refused), refused  # type: ignore[index]
+
+
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_hurries(second: signal.Signals, house: House) -> None:
+    """Nobody waits a minute because a setting says so; the end is still clean."""
+    running = draining(house, 60)
+    running.process.send_signal(signal.SIGTERM)
+    running.wait_for("stopping")
+    started = time.monotonic()
+    running.process.send_signal(second)
+    assert running.process.wait(START_S) == 0
+    assert time.monotonic() - started < 10
+    assert json.loads(running.rest().splitlines()[-1])["event"] == "stopped"
+
+
+def test_sigint_does_not_drain(house: House) -> None:
+    """Ctrl-C comes from a person, who does not wait for a load balancer."""
+    running = draining(house, 60)
+    started = time.monotonic()
+    running.process.send_signal(signal.SIGINT)
+    assert running.process.wait(START_S) == 0
+    assert time.monotonic() - started < 10
