@@ -505,6 +505,20 @@ def test_no_faulted_call_permits(driver: str, firing_range: FiringRange, answer_
     assert results.controls > 0
 
 
+@pytest.mark.usefixtures("quiet")
+@pytest.mark.parametrize("driver", ["threads", "asyncio"])
+def test_no_faulted_call_permits_with_a_nervous_breaker(
+    driver: str, firing_range: FiringRange, answer_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same with a breaker that opens at two calls: opening and closing permit nothing."""
+    monkeypatch.setattr(_breaker, "CALLS_MIN", 2)
+    monkeypatch.setattr(_breaker, "PROBE_INTERVAL_S", 0.2)
+    results = campaign(driver, firing_range, answer_bytes, calls=100, lanes=4, seed=12)
+    assert results.calls == 100
+    assert results.permits == {}
+    assert max(results.lateness_s) <= LATE_S_MAX
+
+
 @pytest.mark.prove
 @pytest.mark.timeout(1800)
 @pytest.mark.usefixtures("quiet")

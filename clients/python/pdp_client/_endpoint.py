@@ -60,9 +60,17 @@ CHANNEL_OPTIONS: Final[tuple[tuple[str, int | str], ...]] = (
     # The time to connect, too (C-core's default: 20 s). A peer that accepts
     # and stays silent is given up for another attempt.
     ("grpc.min_reconnect_backoff_ms", 2_000),
-    # A peer that died without a word is noticed within 13 s while calls go on.
+    # A peer that died without a word is noticed within 13 s, calls or none: or
+    # the first question after a pause would be lost. The PDP allows a ping
+    # every 5 s, calls or none (`pdp.server.listener`).
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 3_000),
+    # Without this, C-core 1.85 waits a minute for the answer to a ping, whatever
+    # the line above says, as long as the peer's kernel acknowledges the bytes.
+    ("grpc.http2.ping_timeout_ms", 3_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    # C-core's own is 2, and then silence until there is data.
+    ("grpc.http2.max_pings_without_data", 0),
     ("grpc.max_send_message_length", _core.REQUEST_BYTES_MAX),
     ("grpc.max_receive_message_length", _core.RESPONSE_BYTES_MAX),
     # Identity only (bit 0). A compressed answer is refused rather than

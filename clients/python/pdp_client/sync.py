@@ -25,6 +25,8 @@ class Client(Endpoint):
     asked, so it may be made before a process forks and used after, but not
     used on both sides. A context manager; `close` ends its connections.
 
+    The three files may be replaced while it is used: see "Rotation" in docs/client.md.
+
     Args:
         target: `host:port`, or a gRPC address (`dns:`, `ipv4:`, `ipv6:`, `unix:`).
         trust_bundle: PEM file of the authorities that the PDP's certificate may come from.
