@@ -122,7 +122,8 @@ def _decision(seen: DecisionSeen) -> None:
     if seen.recorded == "counted":
         line.append("  counted, not recorded", "yellow")
     elif seen.recorded != "yes":
-        line.append("  NOT RECORDED: a permit was answered as a denial", "bold red")
+        answered = ", so answered DENY(AUDIT)" if seen.effect == "PERMIT" else ""
+        line.append(f"  NOT RECORDED{answered}", "bold red")
     out.print(line)
 
 

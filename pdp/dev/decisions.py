@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pdp.bundle.anchor import DEVELOPMENT_TRUST_DOMAIN
-from pdp.errors import SpoolSuppressedError
+from pdp.errors import SpoolError, SpoolSuppressedError
 from pdp.model import Cause, Effect, RecordRef
 from pdp.server.listener import DurableRecorder
 from pdp.v1 import audit_pb2
@@ -24,7 +24,8 @@ class DecisionSeen:
         caller: path of its SPIFFE ID.
         subject, resource: `type:id`.
         elapsed_us: microseconds from the decision's beginning until its record was durable.
-        recorded: `yes`, `counted` in place of it, or `no`: a PERMIT then was answered as a denial.
+        recorded: `yes`, `counted` in place of it, or `no`; then a PERMIT was answered as
+            DENY(AUDIT).
     """
 
     time_ns: int
@@ -79,7 +80,8 @@ class TellingRecorder:
         time_ns: int,
         done: asyncio.Future[RecordRef],
     ) -> DecisionSeen:
-        failure = SpoolSuppressedError() if done.cancelled() else done.exception()
+        # A cancelled future is a failed record, to the decision point too.
+        failure = SpoolError() if done.cancelled() else done.exception()
         return DecisionSeen(
             time_ns=time_ns,
             effect=Effect(entry.effect).name,

@@ -101,11 +101,17 @@ class Workbench:
         self.served: Edition | None = None
 
     def look(self) -> Report:
-        """Read, check, publish what changed, run the tests. Does not raise for what was saved."""
+        """Read, check, publish what changed, run the tests. Does not raise for what was saved.
+
+        Raises:
+            ConfigurationError: before anything was served: the command line is wrong.
+        """
         now_ns = time.time_ns()
         try:
             return self._look(read_folder(self._folder), now_ns)
         except (PdpError, OSError) as error:
+            if self.served is None and isinstance(error, ConfigurationError):
+                raise
             # No folder any more, a file that cannot be read, callers of no such trust domain.
             return Report(self._folder, now_ns, refused=_words(error), served=self.served)
 
