@@ -54,7 +54,11 @@ WORKDIR /var/lib/pdp
 EXPOSE 8443
 STOPSIGNAL SIGTERM
 
-# No shell anywhere: signals reach the PDP itself, which is process 1.
-HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD ["pdp", "health"]
+# No shell anywhere: signals reach the PDP itself, which is process 1. The check shows the PDP's own
+# certificate, which for this must carry the DNS name `localhost` too.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD [ \
+    "pdp", "health", "--target", "localhost:8443", "--timeout-ms", "3000", \
+    "--trust-bundle", "/run/pdp/trust-bundle.pem", \
+    "--certificate", "/run/pdp/svid.pem", "--key", "/run/pdp/svid.key"]
 ENTRYPOINT ["pdp"]
 CMD ["serve"]

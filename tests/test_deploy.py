@@ -6,6 +6,7 @@ must break it: its twins. `make prove` also carries the image's build steps out 
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import io
 import json
@@ -27,6 +28,7 @@ from ruamel.yaml import YAML
 from pdp.audit.budget import MEBIBYTE, SpoolLimits
 from pdp.config import ConfigurationProblemsError, Settings, load_settings
 from tests.conftest import ROOT, Ledger
+from tests.simulators.decision_points import RunningServer, running_server
 from tests.test_house import _locked, _tracked
 
 DOCKERFILE = ROOT / "Dockerfile"
@@ -75,6 +77,12 @@ def _health_check(steps: list[Step]) -> list[str] | None:
     return _arguments(value.partition("CMD ")[2])
 
 
+def _options(command: list[str]) -> dict[str, str]:
+    """`--name value` and `--name=value` behind `pdp health`."""
+    words = [part for word in command[2:] for part in word.split("=", 1)]
+    return dict(zip(words[::2], words[1::2], strict=True))
+
+
 def every_base_is_named_by_digest(steps: list[Step]) -> Iterator[str]:
     """Stages begin with one and the same image, by digest."""
     bases = [value.partition(" ")[0] for value in _values(steps, "FROM")]
@@ -104,7 +112,7 @@ def no_shell_stands_before_the_process(steps: list[Step]) -> Iterator[str]:
 
 def its_health_is_asked_by_the_pdp_itself(steps: list[Step]) -> Iterator[str]:
     """The health check is `pdp health`: no second client, no unauthenticated port."""
-    if _health_check(_stages(steps)[-1]) != ["pdp", "health"]:
+    if (_health_check(_stages(steps)[-1]) or [])[:2] != ["pdp", "health"]:
         yield "the health check is not `pdp health`"
 
 
@@ -177,12 +185,12 @@ IMAGE_LAWS: dict[Callable[[list[Step]], Iterator[str]], list[tuple[str, str]]] =
         (r"(?m)^ENTRYPOINT .*$", "ENTRYPOINT pdp"),
         (r"(?m)^CMD .*$", "CMD serve"),
         (r"(?m)^ENTRYPOINT .*$", 'ENTRYPOINT ["/bin/sh", "-c", "pdp serve"]'),
-        (r'CMD \["pdp", "health"\]', "CMD pdp health"),
+        (r"(?s)CMD \[ .*?\]", "CMD pdp health"),
     ],
     its_health_is_asked_by_the_pdp_itself: [
-        (r"(?m)^HEALTHCHECK .*$", ""),
-        (r"(?m)^HEALTHCHECK .*$", "HEALTHCHECK NONE"),
-        (r'\["pdp", "health"\]', '["true"]'),
+        (r"(?s)HEALTHCHECK .*?\]", ""),
+        (r"(?s)HEALTHCHECK .*?\]", "HEALTHCHECK NONE"),
+        (r'"pdp", "health",', '"true",'),
     ],
     it_is_stopped_kindly: [("STOPSIGNAL SIGTERM", ""), ("SIGTERM", "SIGKILL")],
     every_package_is_checked_by_hash: [
@@ -263,14 +271,19 @@ def test_wheel_of_the_image_is_built_with_what_the_project_says() -> None:
     assert set(locked) == {re.split(r"\W", wanted)[0]}
 
 
-def _pdp(*arguments: str) -> subprocess.CompletedProcess[str]:
+def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", "from pdp.cli import main; main()", *arguments, "--help"],
+        [sys.executable, "-c", "from pdp.cli import main; main()", *arguments],
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
+
+
+def _pdp(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Whether there is such a command, with such options."""
+    return _run(*arguments, "--help")
 
 
 def test_commands_that_are_deployed_exist() -> None:
@@ -293,6 +306,7 @@ def test_commands_that_are_deployed_exist() -> None:
 def test_command_that_does_not_exist_is_noticed_twin_without_guard() -> None:
     """The question of `test_commands_that_are_deployed_exist` has a second answer."""
     assert _pdp("healthy").returncode == 2
+    assert _pdp("health", "--tarpit", "localhost:8443").returncode == 2
 
 
 @pytest.mark.prove
@@ -483,11 +497,14 @@ def readiness_is_asked_of_the_pdp_and_no_restart_hangs_on_it(
 ) -> Iterator[str]:
     """A PDP that denies gets no calls; it is not killed, for that mends nothing."""
     container = _pdp_container(manifests)
-    if container.get("readinessProbe", {}).get("exec", {}).get("command") != ["pdp", "health"]:
+    probe = container.get("readinessProbe", {})
+    if probe.get("exec", {}).get("command", [])[:2] != ["pdp", "health"]:
         yield "readiness is not `pdp health`"
-    for probe in ("livenessProbe", "startupProbe"):
-        if container.get(probe, {}).get("exec", {}).get("command") == ["pdp", "health"]:
-            yield f"{probe} restarts a PDP that is stale"
+    elif 1000 * probe["timeoutSeconds"] <= int(_options(probe["exec"]["command"])["--timeout-ms"]):
+        yield "the probe is cut off before it can say anything"
+    for killing in ("livenessProbe", "startupProbe"):
+        if container.get(killing, {}).get("exec", {}).get("command", [])[:2] == ["pdp", "health"]:
+            yield f"{killing} restarts a PDP that is stale"
 
 
 def what_was_remembered_outlives_the_pod(manifests: list[Manifest]) -> Iterator[str]:
@@ -634,6 +651,7 @@ LAWS: dict[Law, list[Twin]] = {
     ],
     readiness_is_asked_of_the_pdp_and_no_restart_hangs_on_it: [
         lambda m: _pdp_container(m).pop("readinessProbe"),
+        lambda m: _pdp_container(m)["readinessProbe"].update(timeoutSeconds=1),
         lambda m: _pdp_container(m).update(livenessProbe=_pdp_container(m)["readinessProbe"]),
     ],
     what_was_remembered_outlives_the_pod: [
@@ -757,6 +775,61 @@ def test_nobody_is_killed_while_draining(tmp_path: Path) -> None:
     limits = _settings(_manifests(), tmp_path).limits
     spans = [limits.stop_grace_s, getattr(limits, "drain_s", 0.0)]
     assert _pod(_manifests())["terminationGracePeriodSeconds"] >= sum(spans) + 15
+
+
+def _probes() -> list[list[str]]:
+    """What asks for health: the image's check, and the pod's."""
+    last = _stages(_steps(DOCKERFILE.read_text()))[-1]
+    return [
+        _health_check(last) or [],
+        _pdp_container(_manifests())["readinessProbe"]["exec"]["command"],
+    ]
+
+
+@pytest.mark.usefixtures("pod_environment")
+def test_probes_show_the_certificate_of_the_pdp_to_its_own_port(tmp_path: Path) -> None:
+    """Files and port are those of the settings, and the name is one that its certificate has."""
+    settings = _settings(_manifests(), tmp_path)
+    for options in map(_options, _probes()):
+        tls = settings.tls
+        for option, path in (
+            ("--certificate", tls.certificate),
+            ("--key", tls.key),
+            ("--trust-bundle", tls.trust_bundle),
+        ):
+            assert options[option] == f"/{path.relative_to(tmp_path)}"
+        host, _, port = options["--target"].rpartition(":")
+        assert int(port) == settings.listen.port
+        assert options.get("--server-name", host) in {"localhost", "pdp.pdp.svc"}
+    service = _one(_manifests(), "Service", "pdp")["metadata"]
+    assert f"{service['name']}.{service['namespace']}.svc" == "pdp.pdp.svc"
+    assert 'dnsNameTemplates: ["pdp.pdp.svc"]' in (DEPLOY / "README.md").read_text()
+
+
+def test_probes_say_what_a_real_server_is(tmp_path: Path) -> None:
+    """Each probe, on files and a port that are here, is 0 while a PDP serves, else 1."""
+
+    async def ask(running: RunningServer, command: list[str]) -> int:
+        options = _options(command) | {
+            "--target": f"localhost:{running.address.port}",
+            "--certificate": str(tmp_path / "server.pem"),
+            "--key": str(tmp_path / "server.key"),
+            "--trust-bundle": str(tmp_path / "trust.pem"),
+            "--timeout-ms": "20000",
+        }
+        if "--server-name" in options:
+            options["--server-name"] = "localhost"
+        words = [word for option in options.items() for word in option]
+        return (await asyncio.to_thread(_run, command[1], *words)).returncode
+
+    async def scenario() -> None:
+        async with running_server(tmp_path) as running:
+            assert [await ask(running, probe) for probe in _probes()] == [0, 0]
+            running.snapshots.snapshot = None
+            await running.server.look()
+            assert [await ask(running, probe) for probe in _probes()] == [1, 1]
+
+    asyncio.run(scenario())
 
 
 def test_helper_writes_what_the_pdp_reads() -> None:
