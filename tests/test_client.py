@@ -303,6 +303,8 @@ def test_interrupt_passes_through(firing_range: FiringRange) -> None:
         import os, signal, sys, threading
         from pdp_client import Client, Resource, Subject
         target, trust, certificate, key = sys.argv[1:]
+        # A run that was started in the background inherits that SIGINT is ignored.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         client = Client(target, trust_bundle=trust, certificate=certificate, key=key, budget_s=5)
         threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()
         try:
