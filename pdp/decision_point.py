@@ -25,7 +25,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Protocol
 
 from pdp import admission, boundary
 from pdp.audit.decision_id import new_decision_id
@@ -38,6 +38,7 @@ from pdp.audit.entry import (
     build_entry,
     canonical_digest,
 )
+from pdp.audit.patience import Patience, TooLateError, outcome
 from pdp.boundary import Admitted, InputLimits
 from pdp.errors import InvalidRequestError, SpoolError, SpoolSuppressedError
 from pdp.model import BundleRef, Caller, Cause, Decision, Effect, RecordRef, Request, deny
@@ -45,9 +46,6 @@ from pdp.policy import Rule
 from pdp.snapshot import Snapshot
 from pdp.telemetry import Telemetry
 from pdp.v1 import audit_pb2
-
-# No answer is worth a longer wait, whatever deadline an in-process caller sets.
-_WAIT_S_MAX: Final = 60.0
 
 
 class Clock(Protocol):
@@ -168,6 +166,7 @@ class DecisionPoint:
         self._capture = capture
         self._clock = clock or SystemClock()
         self._telemetry = telemetry or Telemetry(None, self._clock.wall_ns)
+        self._patience = Patience()
 
     async def authorize(
         self,
@@ -302,16 +301,14 @@ class DecisionPoint:
                 build_entry(decision, self._evidence(call)), call.clock_ns
             )
             if not future.done():
-                await _settled(future, call.deadline - self._clock.monotonic())
-            # A cancelled future would look like a cancelled task: it is a failed record.
-            if future.done() and not future.cancelled():
-                return future.result()
+                self._patience.watch(future, call.deadline - self._clock.monotonic())
+            return await outcome(future)
         except SpoolSuppressedError:
             self._telemetry.count("records", "suppressed")
         except SpoolError as error:
             self._telemetry.count("records", "failed")
             self._telemetry.log("debug", "record_failed", reason=str(error))
-        else:
+        except TooLateError:
             self._telemetry.count("records", "late")
         return None
 
@@ -343,29 +340,3 @@ def _with_record(decision: Decision, record: RecordRef | None) -> Decision:
         decision.bundle,
         record,
     )
-
-
-async def _settled(future: asyncio.Future[RecordRef], patience_s: float) -> None:
-    """Wait until the future is done or patience ends; never cancels it, never raises its error.
-
-    What `asyncio.wait` does, in half the time: this is on the path of every answer.
-    """
-    loop = asyncio.get_running_loop()
-    waiter: asyncio.Future[None] = loop.create_future()
-
-    def wake(done: asyncio.Future[RecordRef] | None = None) -> None:
-        if not waiter.done():
-            waiter.set_result(None)
-        # A failure that comes when nobody waits any more is no news.
-        if done is not None and not done.cancelled():
-            done.exception()
-
-    future.add_done_callback(wake)
-    # Not a number is no patience either.
-    if not patience_s > 0:
-        return
-    timer = loop.call_later(min(patience_s, _WAIT_S_MAX), wake)
-    try:
-        await waiter
-    finally:
-        timer.cancel()

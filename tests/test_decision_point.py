@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from pdp import admission, boundary, decision_point
 from pdp.admission import Denials
 from pdp.audit import entry as entries
+from pdp.audit import patience
 from pdp.audit.decision_id import _Chance, new_decision_id
 from pdp.audit.entry import Capture, Evidence, Received, build_entry
 from pdp.audit.log import ENTRY_BYTES_MAX
@@ -27,7 +28,7 @@ from pdp.boundary import InputLimits
 from pdp.callers import CallerEntry
 from pdp.decision_point import DecisionPoint
 from pdp.errors import InvalidRequestError
-from pdp.model import Caller, Cause, Decision, Effect, Request, Subject, deny
+from pdp.model import Caller, Cause, Decision, Effect, RecordRef, Request, Subject, deny
 from pdp.snapshot import CLOCK_TOLERANCE_NS, Snapshot
 from pdp.v1 import authorization_pb2 as pb
 from pdp.values import NANOS, Timestamp
@@ -298,7 +299,7 @@ def test_odd_deadlines_never_permit_without_a_record(deadline: float, mode: str)
     """Not-a-number and the infinities are numbers to Python; the wait stays bounded."""
     bench = Bench(mode=mode)
     monkeypatch = pytest.MonkeyPatch()
-    monkeypatch.setattr(decision_point, "_WAIT_S_MAX", 0.02)
+    monkeypatch.setattr(patience, "WAIT_S_MAX", 0.02)
     with monkeypatch.context():
         decision = asyncio.run(bench.point.authorize(ask(), PEP, deadline))
     monkeypatch.undo()
@@ -639,3 +640,70 @@ def test_invalid_request_errors_name_the_path() -> None:
             dataclasses.replace(ask(), context={"a": [{"b c\n": 2**70}]}), PEP, InputLimits()
         )
     assert caught.value.field == "context.a[0]['b c\\n']"
+
+
+# -- waiting for records --------------------------------------------------------------------------
+
+
+@given(
+    waits=st.lists(st.floats(0.001, 0.04), min_size=1, max_size=12),
+    done=st.sets(st.integers(0, 11)),
+)
+@settings(max_examples=25, deadline=None)
+def test_patience_ends_for_each_record_at_its_own_time(waits: list[float], done: set[int]) -> None:
+    """One timer for all of them: none ends early, none hangs, those that are done stay so."""
+
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        kept = patience.Patience()
+        ref = RecordRef("test/0/1", 1, bytes(32))
+
+        async def one(number: int, wait_s: float) -> None:
+            future: asyncio.Future[RecordRef] = loop.create_future()
+            started = loop.time()
+            kept.watch(future, wait_s)
+            if number in done:
+                future.set_result(ref)
+                assert await patience.outcome(future) is ref
+                return
+            with pytest.raises(patience.TooLateError):
+                await asyncio.wait_for(patience.outcome(future), 5)
+            assert loop.time() - started >= wait_s - 0.002
+
+        await asyncio.gather(*(one(number, wait_s) for number, wait_s in enumerate(waits)))
+
+    asyncio.run(scenario())
+
+
+def test_patience_starts_anew_on_another_event_loop() -> None:
+    """The timer of a loop that has ended must not be waited for."""
+    kept = patience.Patience()
+
+    async def scenario(patience_s: float) -> None:
+        future: asyncio.Future[RecordRef] = asyncio.get_running_loop().create_future()
+        kept.watch(future, patience_s)
+        if patience_s < 1:
+            with pytest.raises(patience.TooLateError):
+                await asyncio.wait_for(patience.outcome(future), 5)
+
+    asyncio.run(scenario(0.5e2))
+    asyncio.run(scenario(0.01))
+
+
+def test_a_recorder_that_cancels_is_told_from_a_caller_that_hangs_up() -> None:
+    """The one is a failed record, the other the end of the task."""
+
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[RecordRef] = loop.create_future()
+        loop.call_soon(future.cancel)
+        with pytest.raises(patience.TooLateError):
+            await patience.outcome(future)
+        other: asyncio.Future[RecordRef] = loop.create_future()
+        task = asyncio.ensure_future(patience.outcome(other))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(scenario())

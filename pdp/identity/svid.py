@@ -27,7 +27,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final, TypeVar
 
@@ -190,6 +190,14 @@ class Verified:
     serial: str
     not_before_ns: int
     not_after_ns: int
+    # Written out once, and not on every call.
+    text: str = field(init=False)
+    name: bytes = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Write the identity out."""
+        object.__setattr__(self, "text", str(self.spiffe_id))
+        object.__setattr__(self, "name", self.text.encode())
 
     def is_within(self, now_ns: int) -> bool:
         """Whether every certificate of the path is valid at this moment."""
@@ -241,11 +249,10 @@ class SvidVerifier:
             # Another path may have taken the place of one that expired.
             verified = self._verify(leaf_pem, chain_pem, now_ns)
             self._cache[key] = verified
-        spiffe_id = str(verified.spiffe_id)
-        if claimed != spiffe_id.encode():
+        if claimed != verified.name:
             message = "the identity of the connection is not that of its certificate"
             raise IdentityError(message)
-        return Caller(spiffe_id, verified.serial, peer)
+        return Caller(verified.text, verified.serial, peer)
 
     def identify(self, leaf_pem: bytes, chain_pem: bytes, now_ns: int) -> Verified:
         """Whose a certificate is that came without a connection: rules 2 to 8.
