@@ -455,7 +455,7 @@ def test_check_says_what_was_checked() -> None:
     """No problems: exit 0, and counts, so that an empty run is not taken for a good one."""
     done = real_process("check", "policies/expense-reports")
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "4 policies, 25 rules, 1 caller policy, 104 tests: no problems\n"
+    assert done.stdout == "4 policies, 25 rules, 1 caller policy, 133 tests: no problems\n"
 
 
 def test_check_shows_the_place_and_what_to_do(tmp_path: Path, pdp: Command) -> None:
@@ -485,7 +485,7 @@ def test_check_of_one_file_does_not_ask_for_the_others(pdp: Command) -> None:
         "1 policy, 5 rules, 0 caller policies: no problems\n",
     )
     done = pdp("check", "policies/expense-reports/payment_test.yaml")
-    assert (done.returncode, done.stdout) == (0, "17 tests: no problems\n")
+    assert (done.returncode, done.stdout) == (0, "21 tests: no problems\n")
 
 
 def test_check_for_machines(tmp_path: Path, pdp: Command) -> None:
