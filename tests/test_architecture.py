@@ -64,8 +64,17 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "publishing": frozenset({"law", "wire format", "office", "authoring"}),
     "dev": frozenset({"law", "wire format", "office", "server", "authoring", "publishing"}),
     "cli": frozenset(
-        {"law", "wire format", "office", "wire", "client", "server", "authoring", "publishing",
-         "dev"}
+        {
+            "law",
+            "wire format",
+            "office",
+            "wire",
+            "client",
+            "server",
+            "authoring",
+            "publishing",
+            "dev",
+        }
     ),
 }
 
