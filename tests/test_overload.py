@@ -58,13 +58,28 @@ def test_no_more_are_taken_on_than_allowed(steps: list[bool], most: int) -> None
         entered: list[float] = []
         for comes in steps:
             if comes:
-                refusal = gate.refusal(1.0)
+                refusal = gate.refusal(1.0, 9)
                 assert refusal == ("in_flight" if len(entered) == most else "")
                 if not refusal:
-                    entered.append(gate.enter())
+                    entered.append(gate.enter(9))
             elif entered:
-                gate.leave(entered.pop(), in_time=True)
+                gate.leave(entered.pop(), 9, in_time=True)
             assert gate.in_flight == len(entered) <= most
+            assert gate.bytes_in_flight == 9 * len(entered)
+
+    in_a_loop(scenario)
+
+
+def test_no_more_bytes_are_taken_on_than_allowed() -> None:
+    """A few long questions count as many short ones do."""
+
+    def scenario() -> None:
+        gate = Gate(Limits(bytes_in_flight_max=1_000), HandClock())
+        gate.enter(600)
+        assert gate.refusal(1.0, 401) == "bytes"
+        assert gate.refusal(1.0, 400) == ""
+        gate.leave(0.0, 600, in_time=True)
+        assert gate.refusal(1.0, 1_000) == ""
 
     in_a_loop(scenario)
 
@@ -77,10 +92,10 @@ def test_a_turn_that_goes_on_too_long_turns_the_rest_away() -> None:
         gate = Gate(Limits(queue_max_s=0.05), clock)
         found = []
         for _ in range(3):
-            found.append(gate.refusal(1.0))
+            found.append(gate.refusal(1.0, 9))
             clock.seconds += 0.03
         await asyncio.sleep(0)
-        found.append(gate.refusal(1.0))
+        found.append(gate.refusal(1.0, 9))
         return found
 
     assert asyncio.run(scenario()) == ["", "", "queue", ""]
@@ -90,11 +105,11 @@ def crowded(clock: HandClock, took_s: float) -> Gate:
     """A gate that many passed, each taking so long, and four are inside."""
     gate = Gate(Limits(), clock)
     for _ in range(50):
-        entered = gate.enter()
+        entered = gate.enter(9)
         clock.seconds += took_s
-        gate.leave(entered, in_time=True)
+        gate.leave(entered, 9, in_time=True)
     for _ in range(4):
-        gate.enter()
+        gate.enter(9)
     return gate
 
 
@@ -106,16 +121,16 @@ def test_a_question_without_time_enough_is_hopeless_in_a_crowd() -> None:
 
     def scenario() -> None:
         gate = crowded(clock, 0.02)
-        assert gate.refusal(0.05) == ""
-        assert gate.refusal(0.03) == "hopeless"
-        assert gate.refusal(-1.0) == "hopeless"
+        assert gate.refusal(0.05, 9) == ""
+        assert gate.refusal(0.03, 9) == "hopeless"
+        assert gate.refusal(-1.0, 9) == "hopeless"
         for _ in range(4):
-            gate.leave(clock.seconds, in_time=True)
-        assert gate.refusal(0.001) == "hopeless"
+            gate.leave(clock.seconds, 9, in_time=True)
+        assert gate.refusal(0.001, 9) == "hopeless"
         # Turned away, not taken on: a crowd that is never let in ends.
         clock.seconds += 1.1
         gate._turn_ended()
-        assert gate.refusal(0.001) == ""
+        assert gate.refusal(0.001, 9) == ""
 
     in_a_loop(scenario)
 
@@ -127,10 +142,10 @@ def test_answers_that_were_too_late_do_not_look_quick() -> None:
     def scenario() -> None:
         gate = crowded(clock, 0.02)
         for _ in range(20):
-            gate.leave(gate.enter(), in_time=False)
+            gate.leave(gate.enter(9), 9, in_time=False)
         assert gate._mean_s > 0.02
         for _ in range(10_000):
-            gate.leave(gate.enter(), in_time=False)
+            gate.leave(gate.enter(9), 9, in_time=False)
         assert gate._mean_s <= Limits().deadline_max_s
 
     in_a_loop(scenario)
@@ -189,7 +204,7 @@ def test_overload_is_a_denial_before_work_is_done(tmp_path: Path) -> None:
 
 def test_overload_twin_without_guard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the gate all twenty hang."""
-    monkeypatch.setattr(Gate, "refusal", lambda self, patience_s: "")
+    monkeypatch.setattr(Gate, "refusal", lambda self, patience_s, size: "")
     with pytest.raises(AssertionError):
         check_overload(tmp_path)
 
@@ -221,7 +236,7 @@ def test_every_way_out_of_the_door_gives_the_place_back() -> None:
 def test_a_stranger_is_a_stranger_in_a_crowd_too() -> None:
     """Identity comes before the gate: whoever is not believed gets no decision at all."""
     door = bench_door(limits=FULL)
-    door._gate.enter()
+    door._gate.enter(9)
     context = BenchContext(shown=b"rubbish")
     with pytest.raises(Exception):  # noqa: B017, PT011 as gRPC's abort
         asyncio.run(door.authorize(message(), context))
@@ -235,7 +250,7 @@ def check_hostile_in_a_crowd(batch: list[bytes]) -> dict[str, int]:
     """Each gets OVERLOADED or INVALID_ARGUMENT; nothing is recorded, nothing fails."""
     recorder = MemoryRecorder()
     door = bench_door(recorder, limits=FULL)
-    door._gate.enter()
+    door._gate.enter(9)
     counts: dict[str, int] = {}
 
     async def scenario() -> None:
@@ -267,7 +282,7 @@ def test_hostile_bytes_in_a_crowd_are_denied(batch: list[bytes]) -> None:
 
 def test_hostile_bytes_in_a_crowd_twin_without_guard(monkeypatch: pytest.MonkeyPatch) -> None:
     """The test would see a question that got through."""
-    monkeypatch.setattr(Gate, "refusal", lambda self, patience_s: "")
+    monkeypatch.setattr(Gate, "refusal", lambda self, patience_s, size: "")
     with pytest.raises(AssertionError):
         check_hostile_in_a_crowd([message()])
 
@@ -286,7 +301,7 @@ def test_hostile_bytes_in_a_crowd_twin_without_guard(monkeypatch: pytest.MonkeyP
 def test_a_question_without_a_usable_id_is_invalid_in_a_crowd(data: bytes, says: str) -> None:
     """An answer that names no question helps nobody, and a long name would be an amplifier."""
     door = bench_door(limits=FULL)
-    door._gate.enter()
+    door._gate.enter(9)
     status, details = asyncio.run(outcome(door, data))
     assert (status, says in details) == ("INVALID_ARGUMENT", True), details
 
@@ -327,7 +342,7 @@ def cpu_us(door: AuthorizationDoor, data: bytes, calls: int = 200) -> float:
 def test_a_call_that_is_turned_away_costs_less_than_half_of_a_decision() -> None:
     """CPU time, in turns, without gRPC and without a disk, which a decision needs besides."""
     roomy, full = bench_door(), bench_door(limits=FULL)
-    full._gate.enter()
+    full._gate.enter(9)
     data = message(ask("read", roles=["manager"], department="sales", grade=3))
     ratios = [cpu_us(full, data) / cpu_us(roomy, data) for _ in range(7)]
     assert median(ratios) < 0.5, ratios

@@ -101,6 +101,7 @@ def _rows(settings: Settings) -> list[Row]:
         ("limits.concurrent_calls_max", limits.concurrent_calls_max),
         ("limits.connections_max", limits.connections_max),
         ("limits.requests_in_flight_max", limits.requests_in_flight_max),
+        ("limits.bytes_in_flight_max", limits.bytes_in_flight_max),
         ("limits.queue_max_s", limits.queue_max_s),
         ("limits.connection_age_max_s", limits.connection_age_max_s),
         ("limits.drain_s", limits.drain_s),

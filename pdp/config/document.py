@@ -93,6 +93,7 @@ class LimitsSection(_Section):
     concurrent_calls_max: _Count = _LIMITS.concurrent_calls_max
     connections_max: _Count = _LIMITS.connections_max
     requests_in_flight_max: _Count = _LIMITS.requests_in_flight_max
+    bytes_in_flight_max: _Bytes = _LIMITS.bytes_in_flight_max
     queue_max_s: Annotated[_Seconds, Field(le=60)] = _LIMITS.queue_max_s
     connection_age_max_s: Annotated[_Seconds, Field(ge=1, le=900)] = _LIMITS.connection_age_max_s
     drain_s: Annotated[_Span, Field(le=300)] = _LIMITS.drain_s

@@ -233,6 +233,11 @@ class _Builder:
             self.problems.append(
                 "`limits.answer_reserve_s` uses up the whole deadline: every answer would be DENY"
             )
+        if limits.bytes_in_flight_max < limits.message_bytes_max:
+            self.problems.append(
+                "`limits.bytes_in_flight_max` is below `limits.message_bytes_max`: one large "
+                "request would be too much"
+            )
         if limits.deadline_default_s > limits.deadline_max_s:
             self.problems.append("`limits.deadline_default_s` is above `limits.deadline_max_s`")
         return Limits(
@@ -254,6 +259,7 @@ class _Builder:
             concurrent_calls_max=limits.concurrent_calls_max,
             connections_max=limits.connections_max,
             requests_in_flight_max=limits.requests_in_flight_max,
+            bytes_in_flight_max=limits.bytes_in_flight_max,
             queue_max_s=limits.queue_max_s,
             connection_age_max_s=limits.connection_age_max_s,
             drain_s=limits.drain_s,

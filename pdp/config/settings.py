@@ -67,9 +67,10 @@ class Limits:
     deadline_max_s: float = 5.0  # however long a caller would wait
     answer_reserve_s: float = 0.005  # kept back for the way of the answer
     concurrent_streams_max: int = 256  # of one connection
-    concurrent_calls_max: int = 2_048  # of all connections; beyond: RESOURCE_EXHAUSTED
+    concurrent_calls_max: int = 512  # of all connections; beyond: RESOURCE_EXHAUSTED
     connections_max: int = 1_000  # beyond: not accepted
     requests_in_flight_max: int = 256  # beyond: DENY(OVERLOADED)
+    bytes_in_flight_max: int = 33_554_432  # of those requests; beyond: DENY(OVERLOADED)
     queue_max_s: float = 0.05  # a request that waited longer for its turn: DENY(OVERLOADED)
     connection_age_max_s: float = 900.0  # then peers prove anew who they are (references 3.2)
     drain_s: float = 5.0  # from NOT_SERVING until no new call is taken, at the end

@@ -133,13 +133,14 @@ class AuthorizationDoor:
                 )
             )
         # (3) Before any work is done.
-        if reason := self._gate.refusal(patience_s):
+        if reason := self._gate.refusal(patience_s, len(message)):
             return self._overloaded(message, reason)
-        entered = self._gate.enter()
+        entered = self._gate.enter(len(message))
         try:
             return await self._decided(message, caller, entered + patience_s)
         finally:
-            self._gate.leave(entered, in_time=self._clock.monotonic() < entered + patience_s)
+            in_time = self._clock.monotonic() < entered + patience_s
+            self._gate.leave(entered, len(message), in_time=in_time)
 
     async def _decided(self, message: bytes, caller: Caller, deadline: float) -> bytes:
         # (4) The message, then its values.

@@ -27,6 +27,8 @@ from pdp.values import NANOS
 
 # How often health looks at the clock. A snapshot goes stale between polls.
 TICK_S: Final = 0.5
+# How much longer a message may be for the limit to be told by its name.
+_ABOVE_LIMIT_BYTES: Final = 4_096
 _SERVICES: Final = ("", SERVICE)
 
 _SERVING: Final = health_pb2.HealthCheckResponse.SERVING
@@ -189,8 +191,8 @@ def server_options(limits: Limits, connection_age_s: float) -> list[tuple[str, i
     return [
         # Two processes on one port would share the callers between them.
         ("grpc.so_reuseport", 0),
-        # Ours is the limit that names itself; above twice that gRPC does not even read on.
-        ("grpc.max_receive_message_length", 2 * limits.message_bytes_max),
+        # Ours is the limit that names itself; a little above it gRPC does not even read on.
+        ("grpc.max_receive_message_length", limits.message_bytes_max + _ABOVE_LIMIT_BYTES),
         # Compression bombs: a question is small, nobody needs to compress it.
         ("grpc.compression_enabled_algorithms_bitset", 1),
         ("grpc.max_metadata_size", 8_192),
@@ -200,7 +202,7 @@ def server_options(limits: Limits, connection_age_s: float) -> list[tuple[str, i
         ("grpc.max_connection_age_ms", int(connection_age_s * 1_000)),
         ("grpc.max_connection_age_grace_ms", int(limits.deadline_max_s * 1_000) + 1_000),
         # Whoever does not finish the handshake gives the connection back.
-        ("grpc.server_handshake_timeout_ms", 10_000),
+        ("grpc.server_handshake_timeout_ms", 5_000),
         # Peers that are gone are noticed; clients may ping every 10 s (references 4.1).
         ("grpc.keepalive_time_ms", 60_000),
         ("grpc.keepalive_timeout_ms", 20_000),

@@ -3,13 +3,14 @@
 A PDP that takes on more than it can do answers everybody too late, and an
 answer that comes too late is a denial that was paid for. So a question is
 turned away at the door, with an answer that costs a fraction of a decision,
-for one of three reasons:
+for one of these reasons:
 
     in_flight  as many questions as allowed are being decided
+    bytes      they are as long as allowed together: what they hold in memory grows with it
     queue      the event loop's turn has been going on for too long already
     hopeless   less time is left than answers take at present
 
-The third keeps the rest useful when questions arrive with their time used up:
+The last one keeps the rest useful when questions arrive with their time used up:
 gRPC queues them where no server in Python can see them, and only the caller's
 deadline tells how long they waited.
 """
@@ -36,16 +37,18 @@ class Gate:
     """Counts what is being decided. For one event loop.
 
     Args:
-        limits: `requests_in_flight_max` and `queue_max_s`.
+        limits: `requests_in_flight_max`, `bytes_in_flight_max` and `queue_max_s`.
         clock: of deadlines.
 
     Attributes:
         in_flight: questions being decided now.
+        bytes_in_flight: the lengths of their messages, together.
     """
 
     def __init__(self, limits: Limits, clock: Clock) -> None:
-        self.in_flight = 0
+        self.in_flight = self.bytes_in_flight = 0
         self._in_flight_max = limits.requests_in_flight_max
+        self._bytes_max = limits.bytes_in_flight_max
         self._queue_max_s = limits.queue_max_s
         self._clock = clock
         self._mean_s = 0.0
@@ -54,11 +57,12 @@ class Gate:
         # When the first question of this turn of the event loop came in; None: none has.
         self._turn_began: float | None = None
 
-    def refusal(self, patience_s: float) -> str:
+    def refusal(self, patience_s: float, size: int) -> str:
         """Why a question is not taken on now; empty: take it on, with `enter`.
 
         Args:
             patience_s: how long an answer may take.
+            size: bytes of the message.
         """
         now = self._clock.monotonic()
         began = self._turn_began
@@ -70,26 +74,31 @@ class Gate:
             return "queue"
         if self.in_flight >= self._in_flight_max:
             return "in_flight"
+        if self.bytes_in_flight + size > self._bytes_max:
+            return "bytes"
         if self.in_flight >= _CROWD:
             self._crowded_until = now + _CROWD_S
         if patience_s < _MARGIN * self._mean_s and now < self._crowded_until:
             return "hopeless"
         return ""
 
-    def enter(self) -> float:
+    def enter(self, size: int) -> float:
         """Take a question on; return the moment, for `leave`."""
         self.in_flight += 1
+        self.bytes_in_flight += size
         return self._clock.monotonic()
 
-    def leave(self, entered: float, *, in_time: bool) -> None:
+    def leave(self, entered: float, size: int, *, in_time: bool) -> None:
         """It was answered, or will not be. Call once for each `enter`, whatever happens.
 
         Args:
             entered: what `enter` returned.
+            size: as `enter` was told.
             in_time: whether it was done before its deadline. If not, it would
                 have taken longer than it did, nobody knows how long.
         """
         self.in_flight -= 1
+        self.bytes_in_flight -= size
         took_s = self._clock.monotonic() - entered
         if not in_time:
             took_s = min(max(took_s, _MARGIN * self._mean_s), self._mean_s_max)
