@@ -7,8 +7,9 @@ is, and keeps seeds and counts: every proof says what it did through `ledger`.
 from __future__ import annotations
 
 import json
+import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,15 @@ def vectors() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no outside test data at {folder}: set PORTCULLIS_VECTORS to run this")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _clients_log_as_before() -> Iterator[None]:
+    """`pdp authorize` quiets the client's logger, for its process; in tests that is this one."""
+    logger = logging.getLogger("pdp_client")
+    level = logger.level
+    yield
+    logger.setLevel(level)
 
 
 @pytest.fixture
