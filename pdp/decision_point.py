@@ -166,6 +166,7 @@ class DecisionPoint:
         self._capture = capture
         self._clock = clock or SystemClock()
         self._telemetry = telemetry or Telemetry(None, self._clock.wall_ns)
+        self._record_failing = False
         self._patience = Patience()
 
     async def authorize(
@@ -302,14 +303,20 @@ class DecisionPoint:
             )
             if not future.done():
                 self._patience.watch(future, call.deadline - self._clock.monotonic())
-            return await outcome(future)
+            record = await outcome(future)
         except SpoolSuppressedError:
             self._telemetry.count("records", "suppressed")
         except SpoolError as error:
             self._telemetry.count("records", "failed")
-            self._telemetry.log("debug", "record_failed", reason=str(error))
+            # The first of a row is news; the rest would be a line for each call.
+            if not self._record_failing:
+                self._record_failing = True
+                self._telemetry.log("warning", "record_failed", reason=str(error))
         except TooLateError:
             self._telemetry.count("records", "late")
+        else:
+            self._record_failing = False
+            return record
         return None
 
     def _evidence(self, call: _Call) -> Evidence:

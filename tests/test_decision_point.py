@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import hashlib
+import io
 import os
 import uuid
 from typing import Any
@@ -30,6 +31,7 @@ from pdp.decision_point import DecisionPoint
 from pdp.errors import InvalidRequestError
 from pdp.model import Caller, Cause, Decision, Effect, RecordRef, Request, Subject, deny
 from pdp.snapshot import CLOCK_TOLERANCE_NS, Snapshot
+from pdp.telemetry import Telemetry
 from pdp.v1 import authorization_pb2 as pb
 from pdp.values import NANOS, Timestamp
 from tests.simulators.certificates import TRUST_DOMAIN
@@ -707,3 +709,19 @@ def test_a_recorder_that_cancels_is_told_from_a_caller_that_hangs_up() -> None:
             await task
 
     asyncio.run(scenario())
+
+
+def test_a_failing_recorder_is_told_of_once_until_it_works_again() -> None:
+    """An operator sees why records fail without raising the log level, and not once per call."""
+    stream = io.StringIO()
+    clock, recorder = HandClock(), MemoryRecorder("fails")
+    telemetry = Telemetry(stream, clock.wall_ns)
+    point = DecisionPoint(HeldSnapshot(make_snapshot()), recorder, clock=clock, telemetry=telemetry)
+
+    for mode in ("fails", "fails", "at_once", "fails"):
+        recorder.mode = mode
+        asyncio.run(point.authorize(ask(), PEP, clock.seconds + ONE_SECOND))
+    telemetry.close()
+    told = [line for line in stream.getvalue().splitlines() if "record_failed" in line]
+    assert len(told) == 2
+    assert all("the disk is full" in line for line in told)

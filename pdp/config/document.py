@@ -83,7 +83,7 @@ class LimitsSection(_Section):
     text_bytes_max: Annotated[_Bytes, Field(le=4 * MIB)] = _INPUT.text_bytes_max
     name_bytes_max: Annotated[_Bytes, Field(le=2_048)] = _INPUT.name_bytes_max
     token_bytes_max: Annotated[_Bytes, Field(le=65_536)] = _INPUT.token_bytes_max
-    cost_units_max: Annotated[_Count, Field(le=100_000_000)] = _EVALUATION.cost_units_max
+    cost_units_max: _Count = _EVALUATION.cost_units_max
     nodes_max: _Count = _EVALUATION.nodes_max
     message_bytes_max: Annotated[_Bytes, Field(le=8 * MIB)] = _LIMITS.message_bytes_max
     deadline_default_s: Annotated[_Seconds, Field(le=60)] = _LIMITS.deadline_default_s
