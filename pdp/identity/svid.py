@@ -138,14 +138,17 @@ def load_trust_bundle(trust_domain: str, pem: bytes) -> TrustBundle:
     """
     try:
         authorities = load_pem_certificates(pem)
-    except ValueError:
+        # Fields are read when they are asked for: whatever cannot be read shows here, not later.
+        names = [ascii(authority.subject.rfc4514_string())[1:-1] for authority in authorities]
+        authorized = [_is_authority(authority) for authority in authorities]
+    except Exception:  # noqa: BLE001 damaged bytes; the library has many ways to say no
         message = "the trust bundle holds no certificate, or one that cannot be read: it is PEM"
         raise ConfigurationError(message) from None
-    for authority in authorities:
-        if not _is_authority(authority):
+    for authority, name, good in zip(authorities, names, authorized, strict=True):
+        if not good:
             message = (
                 f"the trust bundle holds a certificate that is no authority: "
-                f"`{authority.subject.rfc4514_string()}` serial {authority.serial_number:x}"
+                f"`{name}` serial {authority.serial_number:x}"
             )
             raise ConfigurationError(message)
     ders = sorted(authority.public_bytes(Encoding.DER) for authority in authorities)
@@ -168,9 +171,10 @@ def load_pem_certificates(pem: bytes) -> tuple[x509.Certificate, ...]:
 
 
 def _is_authority(certificate: x509.Certificate) -> bool:
+    """Whether it says so; raises what the library raises for extensions that cannot be read."""
     try:
         constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints)
-    except (x509.ExtensionNotFound, ValueError):
+    except x509.ExtensionNotFound:
         return False
     return constraints.value.ca
 
