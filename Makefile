@@ -16,7 +16,7 @@ FLOOR := .venv-floor
 
 WORKERS ?= 2
 OUT ?= .
-LOCKS := client server authoring dev
+LOCKS := client server authoring dev prove
 
 # Exact names as pip-licenses prints them. No GPL, LGPL or AGPL: Portcullis is Apache-2.0.
 # MPL and ZPL are weak copyleft on their own files, which are not changed here.
@@ -26,9 +26,9 @@ LICENCES_ALLOWED := 0BSD;3-Clause BSD License;Apache Software License;$\
 	DFSG approved; MIT License;ISC License (ISCL);MIT;MIT AND PSF-2.0;MIT License;MIT-0;$\
 	MPL-2.0;Mozilla Public License 2.0 (MPL 2.0);PSF-2.0;Python Software Foundation License;$\
 	ZPL-2.1
-# Read by hand: cel-python's metadata names no licence, kubernetes-validate's says `Apache`. The
-# LICENSE file of each says Apache-2.0.
-LICENCES_READ := cel-python kubernetes-validate
+# Read by hand: the metadata of atheris and cel-python names no licence, kubernetes-validate's says
+# `Apache`. The LICENSE file of each says Apache-2.0.
+LICENCES_READ := atheris cel-python kubernetes-validate
 
 .PHONY: help
 help: ## this text
@@ -48,6 +48,10 @@ $(VENV)/.installed: requirements/dev.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@# The build warns at length that an editable install is an editable install.
 	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.installed-prove: requirements/prove.txt $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/prove.txt
 	@touch $@
 
 $(FLOOR)/.installed: requirements/floor.txt
@@ -73,7 +77,7 @@ test: lint $(FLOOR)/.installed ## lint, then every test but the long proofs
 	$(BIN)/pytest -n $(WORKERS)
 
 .PHONY: prove
-prove: $(VENV)/.installed $(FLOOR)/.installed ## the long proofs; keeps seeds and counts in docs/proofs/
+prove: $(VENV)/.installed-prove $(FLOOR)/.installed ## the long proofs; keeps seeds and counts in docs/proofs/
 	PORTCULLIS_LEDGER=docs/proofs/ledger.json $(BIN)/pytest -m prove --timeout=3600
 
 .PHONY: bench
@@ -132,6 +136,7 @@ lock: $(VENV)/.installed ## recompute requirements/*.txt; UPGRADE=1 takes newer 
 	$(PIP_COMPILE) --extra server -c requirements/dev.txt -o requirements/server.txt pyproject.toml
 	$(PIP_COMPILE) --extra authoring -c requirements/dev.txt -o requirements/authoring.txt pyproject.toml
 	$(PIP_COMPILE) -c requirements/dev.txt -o requirements/client.txt pyproject.toml
+	$(PIP_COMPILE) --extra prove -c requirements/dev.txt -o requirements/prove.txt pyproject.toml
 	$(PIP_COMPILE) -c requirements/dev.txt -o requirements/build.txt requirements/build.in
 	$(PIP_COMPILE) -o requirements/floor.txt requirements/floor.in
 

@@ -21,7 +21,7 @@ from packaging.utils import canonicalize_name
 
 from tests.conftest import ROOT
 
-LOCKS = ("client", "server", "authoring", "dev", "floor")
+LOCKS = ("client", "server", "authoring", "dev", "prove", "floor")
 FLOOR_PYTHON = ROOT / ".venv-floor" / "bin" / "python"
 
 # The text as the Apache Software Foundation publishes it.
@@ -97,7 +97,7 @@ def test_every_locked_package_has_a_version_and_hashes(name: str) -> None:
     assert len(_locked(name)) >= 4
 
 
-@pytest.mark.parametrize("extra", ["", "server", "authoring", "dev"])
+@pytest.mark.parametrize("extra", ["", "server", "authoring", "dev", "prove"])
 def test_every_declared_dependency_is_locked_within_its_range(extra: str) -> None:
     """The lock of an extra holds all of the base install and of that extra, as declared."""
     project, locked = _project(), _locked(extra or "client")
@@ -111,6 +111,10 @@ def test_all_locks_agree_with_the_one_that_is_tested() -> None:
     tested = _locked("dev")
     for name in ("client", "server", "authoring"):
         assert _locked(name).items() <= tested.items(), name
+    # Into the same environment; what is only there is the fuzzer.
+    assert {name for name, pin in _locked("prove").items() if tested.get(name) != pin} == {
+        "atheris"
+    }
 
 
 def test_client_lock_has_no_server_or_authoring_package() -> None:
@@ -262,7 +266,7 @@ def test_wheel_is_typed_licensed_and_holds_no_tests(wheel: Path) -> None:
     assert {"pdp/py.typed", "pdp_client/py.typed", "pdp/v1/authorization_pb2.pyi"} <= set(names)
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
     assert metadata["License-Expression"] == "Apache-2.0"
-    assert metadata.get_all("Provides-Extra") == ["server", "authoring", "dev"]
+    assert metadata.get_all("Provides-Extra") == ["server", "authoring", "dev", "prove"]
 
 
 def test_base_install_imports_the_client_and_nothing_heavy(wheel: Path, tmp_path: Path) -> None:

@@ -1,0 +1,336 @@
+"""What is promised about each hostile input, as one function of bytes.
+
+A target makes valid inputs to start from and a check: the check returns whether
+the bytes were accepted, and raises whenever the promise is broken: another
+exception than the one that is promised, a permit where there is no reason for
+one, a byte that is not accounted for. Nothing here knows who makes the bytes:
+Hypothesis does in `make test`, a coverage-guided fuzzer in `make prove`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+Check = Callable[[bytes], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A target that is set up.
+
+    Attributes:
+        seeds: valid inputs, which the check accepts.
+        check: whether bytes are accepted; raises when the promise is broken.
+    """
+
+    seeds: tuple[bytes, ...]
+    check: Check
+
+
+@contextmanager
+def request_bytes() -> Iterator[Running]:
+    """A request at the server's door: a denial or INVALID_ARGUMENT; one line; never a permit.
+
+    Everything is permitted and everything is denied too, so that no request may be permitted
+    however well it is made, and all of the way to the last rule is open.
+    """
+    from pdp.cel.limits import EvaluationLimits
+    from pdp.model import Effect
+    from pdp.policy import PolicyDocument, PolicySet
+    from tests.simulators.decision_points import (
+        HeldSnapshot,
+        MemoryRecorder,
+        ask,
+        message,
+        now_snapshot,
+        rule,
+    )
+    from tests.test_server import bench_door, outcome
+
+    both = PolicyDocument(
+        name="documents",
+        resource_type="document",
+        owner="tests@example.org",
+        static_roles=("manager",),
+        variables=(),
+        roles=(),
+        rules=(rule("all", Effect.PERMIT, ("*",)), rule("none", Effect.DENY, ("*",))),
+    )
+    policies = {"default": PolicySet([both], EvaluationLimits())}
+    recorder = MemoryRecorder()
+    # The door's own clock stands still, so this stays fresh.
+    door = bench_door(recorder, HeldSnapshot(now_snapshot(policies=policies)))
+    loop = asyncio.new_event_loop()
+
+    def check(data: bytes) -> bool:
+        recorder.entries.clear()
+        status, details = loop.run_until_complete(outcome(door, data))
+        assert (status, details) == ("OK", "DENY") or status == "INVALID_ARGUMENT", details
+        assert details.isprintable()
+        assert door._telemetry.counters["failures", "decision_point"] == 0
+        return status == "OK"
+
+    nested: Any = {"a": [None, True, b"x"], "b": {"c": 1.5, "d": -1}}
+    try:
+        yield Running(
+            (
+                message(ask()),
+                message(ask("destroy", roles=["manager"], n=5, f=1.5, m=nested)),
+                message(ask("é漢", **{"x" * 40: "y" * 200})),
+            ),
+            check,
+        )
+    finally:
+        loop.close()
+
+
+@contextmanager
+def answer_bytes() -> Iterator[Running]:
+    """An answer at the client: a denial, unless all of it is as a permit must be."""
+    from tests.test_client_core import CAN_MEET, asked, concluded, ended, honest, may_permit
+
+    call = asked()
+
+    def check(data: bytes) -> bool:
+        result = ended(data)
+        conclusion = concluded(call, result, CAN_MEET)
+        assert bool(conclusion.decision) == may_permit(call, result, CAN_MEET)
+        assert conclusion.unexpected is None
+        return bool(conclusion.decision)
+
+    permit = honest(call)
+    duty = honest(call)
+    duty.obligations.add(type="custom", id="watermark")
+    yield Running((permit.SerializeToString(), duty.SerializeToString()), check)
+
+
+@contextmanager
+def policy_text() -> Iterator[Running]:
+    """A document of an author: it compiles and loads, or every problem has a place in it."""
+    from pdp.authoring.checker import Checker
+    from tests.fuzz.test_policy_text import compile_one, documents
+
+    small = (
+        b"policy: p\nresource: r\nrules:\n  - id: a\n    effect: deny\n    actions: [read]\n"
+        b"    when: subject.id == 'x'\n"
+    )
+    with Checker() as checker:
+        yield Running((small, *documents(tests=False)), lambda data: compile_one(data, checker))
+
+
+@contextmanager
+def bundle_archive() -> Iterator[Running]:
+    """An archive: exactly what our own writer would write, with harmless names; or refused."""
+    from pdp import archive
+    from pdp.bundle.contents import compile_bundle, read_bundle
+    from pdp.cel.limits import EvaluationLimits
+    from pdp.errors import BundleRefusedError
+    from tests.simulators import repository
+
+    limits = archive.ArchiveLimits(archive_bytes_max=65_536, members_max=8, member_bytes_max=20_000)
+
+    def check(data: bytes) -> bool:
+        try:
+            members = archive.read_archive(data, limits)
+        except BundleRefusedError:
+            return False
+        assert archive.write_archive(members) == data
+        assert len(members) <= 8
+        for name, content in members.items():
+            assert len(content) <= 20_000
+            assert not {"", ".", ".."} & set(name.split("/")), name
+            assert name.isascii()
+            assert "\\" not in name
+        with suppress(BundleRefusedError):
+            compile_bundle(read_bundle(data, limits), EvaluationLimits())
+        return True
+
+    yield Running(
+        (
+            repository.archive(signed_at_s=1_780_000_000),
+            archive.write_archive({"a/b": b"12345", "c": bytes(700)}),
+        ),
+        check,
+    )
+
+
+@contextmanager
+def compiled_document() -> Iterator[Running]:
+    """A compiled document: it loads, or it is refused with a PolicyError."""
+    from pdp.authoring.checker import Checker
+    from pdp.authoring.compilation import compile_document
+    from tests.fuzz.test_policy_text import documents
+    from tests.test_compiled import load
+
+    with Checker() as checker:
+        seeds = tuple(
+            document.compiled
+            for text in documents(tests=False)
+            for document in compile_document("p.yaml", text, checker).documents
+        )
+    yield Running(seeds, lambda data: load(data) is not None)
+
+
+@contextmanager
+def checked_expr() -> Iterator[Running]:
+    """A checked expression: a condition with a verdict, or an ExpressionError."""
+    from pdp.authoring.checker import CONDITION_VARIABLES, Checker
+    from pdp.cel.compile import compile_expression
+    from pdp.cel.limits import EvaluationLimits
+    from pdp.checked_expr import decode
+    from pdp.errors import ExpressionError
+    from pdp.model import Verdict
+    from tests.test_cel_decode import SAMPLES
+
+    attributes: dict[str, Any] = {
+        "subject.id": "a",
+        "context": {"a": {"b": {"c": "x"}}},
+        "subject.properties": {},
+    }
+    limits = EvaluationLimits(cost_units_max=5_000)
+
+    def check(data: bytes) -> bool:
+        try:
+            compiled = compile_expression(decode(data, "source"), {}, limits)
+        except ExpressionError:
+            return False
+        assert type(compiled.verdict(attributes)) is Verdict
+        return True
+
+    with Checker() as checker:
+        seeds = tuple(
+            checker.check(source.replace("2u", "2"), CONDITION_VARIABLES).checked_expr
+            for source in SAMPLES
+        )
+    yield Running(seeds, check)
+
+
+@contextmanager
+def spool_bytes() -> Iterator[Running]:
+    """A segment of the spool: every byte is a record or in a gap, and a survey says which.
+
+    The first byte says whether the rest is a segment, or a record at the end of one, in a frame
+    whose checksum is right: no search gets past a checksum by itself.
+    """
+    from pdp.audit.log import RecordError, open_record
+    from pdp.audit.reading import as_line
+    from pdp.audit.segment import HEADER_BYTES, Frame, encode_frame
+    from pdp.audit.survey import survey
+    from tests.simulators.crashes import SPOOL
+    from tests.simulators.disk import SimulatedDisk
+    from tests.simulators.logs import Log
+    from tests.test_audit_log import items
+
+    logs = Log(3), Log(1)
+    (name,) = logs[0].names
+    segments = [bytes(log.disk.content(SPOOL / str(name))) for log in logs]
+    last = logs[0].records[name][-1]
+    first_frames = segments[0][: len(segments[0]) - len(encode_frame(last))]
+
+    def check(data: bytes) -> bool:
+        data = first_frames + encode_frame(data[1:]) if data[:1] == b"R" else data[1:]
+        at = min(HEADER_BYTES, len(data))
+        for item in items(data):
+            assert item.offset == at
+            at = item.end if isinstance(item, Frame) else item.offset + item.length
+            if isinstance(item, Frame):
+                try:
+                    line = as_line(open_record(item.record))
+                except RecordError:
+                    continue
+                assert line.isprintable()
+        assert at == len(data)
+        disk = SimulatedDisk(0)
+        disk.make_directory(SPOOL)
+        disk.put(SPOOL / str(name), data)
+        return not survey([SPOOL], disk).problems.count
+
+    yield Running((*(b"S" + segment for segment in segments), b"R" + last), check)
+
+
+@contextmanager
+def certificates() -> Iterator[Running]:
+    """A certificate, a chain or a trust bundle: what passes is what was issued, or an error.
+
+    The first byte says which, and whether the rest is PEM or DER that is dressed as PEM.
+    """
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    from pdp.errors import ConfigurationError, IdentityError
+    from pdp.identity.svid import SvidVerifier, load_trust_bundle
+    from tests.simulators.certificates import PEP, TRUST_DOMAIN
+    from tests.test_svid import AUTHORITY, GOOD, NOW_NS, TRUST, pem_of
+
+    issued = GOOD.leaf.tbs_certificate_bytes
+    good_pem = GOOD.leaf.public_bytes(Encoding.PEM)
+
+    def check(data: bytes) -> bool:
+        kind, rest = data[:1], data[1:]
+        pem = pem_of(rest) if kind in b"DEF" else rest
+        if kind in (b"T", b"F"):
+            try:
+                load_trust_bundle(TRUST_DOMAIN, pem)
+            except ConfigurationError as error:
+                assert str(error).isprintable()  # noqa: PT017 both ends are asserted
+                return False
+            return True
+        chained = kind in (b"C", b"E")
+        found = {"peer_spiffe_id": [PEP.encode()], "x509_pem_cert": [good_pem if chained else pem]}
+        if chained:
+            found["x509_pem_cert_chain"] = [pem]
+        try:
+            caller = SvidVerifier(TRUST).caller(found, "", NOW_NS)
+        except IdentityError as error:
+            assert str(error).isprintable()  # noqa: PT017 both ends are asserted
+            return False
+        assert caller.spiffe_id == PEP
+        if not chained:
+            assert x509.load_pem_x509_certificate(pem).tbs_certificate_bytes == issued
+        return True
+
+    der = GOOD.leaf.public_bytes(Encoding.DER)
+    root = x509.load_pem_x509_certificate(AUTHORITY.bundle_pem).public_bytes(Encoding.DER)
+    yield Running(
+        (b"P" + good_pem, b"D" + der, b"T" + AUTHORITY.bundle_pem, b"F" + root, b"E" + der), check
+    )
+
+
+Target = Callable[[], AbstractContextManager[Running]]
+
+# The inputs of docs/fuzzing.md, in its order.
+TARGETS: dict[str, Target] = {
+    "request": request_bytes,
+    "policy": policy_text,
+    "archive": bundle_archive,
+    "compiled": compiled_document,
+    "checked": checked_expr,
+    "spool": spool_bytes,
+    "certificate": certificates,
+    "answer": answer_bytes,
+}
+
+
+def damage(data: bytes, chance: random.Random) -> bytes:
+    """The bytes with one to four changes: flipped, cut out, said twice, cut off, or put in."""
+    out = bytearray(data)
+    for _ in range(chance.randint(1, 4)):
+        at = chance.randrange(len(out) + 1)
+        length = chance.choice((1, 1, 2, 8, 60))
+        match chance.randrange(6):
+            case 0 | 1 if at < len(out):
+                out[at] ^= 1 << chance.randrange(8)
+            case 2:
+                del out[at : at + length]
+            case 3:
+                out[at:at] = out[max(at - length, 0) : at]
+            case 4 if not chance.randrange(4):
+                del out[at:]
+            case _:
+                out[at : at + 1] = chance.randbytes(chance.choice((1, 1, 4)))
+    return bytes(out)
