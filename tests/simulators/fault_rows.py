@@ -363,7 +363,7 @@ ROWS: tuple[Row, ...] = (
     Row("store_digest", "the store serves another bundle than the one that was signed",
         (Cause.STALE,), "nothing of it; denied from `fresh_until` on", STALE_RECORD, 0.3,
         _wrong_digest, log=("bundle_refused",)),
-    Row("crowd", "ten times as many callers at once as the PDP takes on, on a disk whose fsync takes 20 ms",
+    Row("crowd", "ten times as many callers at once as the PDP takes on; an fsync takes 20 ms",
         (Cause.OVERLOADED,), "some are denied at once, the others answered",
         "what was answered; a denial at the door is counted, not recorded", 0.1, _crowd,
         bent=True, least=2 * CROWD),
