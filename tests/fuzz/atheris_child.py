@@ -49,8 +49,8 @@ def main() -> None:
         sys.exit(f"atheris_child: `{loaded[0]}` was imported too early to be watched")
     with atheris.instrument_imports(include=["pdp", "pdp_client"]), ExitStack() as stack:
         running = stack.enter_context(TARGETS[name]())
-        # It stays open: libFuzzer does not come back.
-        stack.pop_all()
+        # It stays open, for as long as this name: libFuzzer does not come back.
+        kept = stack.pop_all()
     for number, seed in enumerate(running.seeds):
         assert running.check(seed), f"seed {number} is not accepted"
         (folder / f"seed-{number}").write_bytes(seed)
@@ -59,7 +59,8 @@ def main() -> None:
         running.check(data)
 
     atheris.Setup(arguments, once)
-    atheris.Fuzz()
+    with kept:
+        atheris.Fuzz()
 
 
 if __name__ == "__main__":
