@@ -257,9 +257,13 @@ def spool_bytes() -> Iterator[Running]:
 def certificates() -> Iterator[Running]:
     """A certificate, a chain or a trust bundle: what passes is what was issued, or an error.
 
-    The first byte says which, and whether the rest is PEM or DER that is dressed as PEM.
+    The first byte says which, and whether the rest is PEM, DER that is dressed as PEM, or the
+    part of a certificate that is signed: the authority signs whatever it is, as one would that
+    issues bad certificates, for no search gets past a signature by itself.
     """
     from cryptography import x509
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec
     from cryptography.hazmat.primitives.serialization import Encoding
 
     from pdp.errors import ConfigurationError, IdentityError
@@ -268,11 +272,28 @@ def certificates() -> Iterator[Running]:
     from tests.test_svid import AUTHORITY, GOOD, NOW_NS, TRUST, pem_of
 
     issued = GOOD.leaf.tbs_certificate_bytes
+    ecdsa_with_sha256 = bytes.fromhex("300a06082a8648ce3d040302")
+
+    def part(tag: int, content: bytes) -> bytes:
+        """One value in DER, of less than 64 KiB."""
+        size = len(content)
+        if size < 128:
+            return bytes([tag, size]) + content
+        if size < 256:
+            return bytes([tag, 0x81, size]) + content
+        return bytes([tag, 0x82]) + size.to_bytes(2, "big") + content
+
+    def signed(tbs: bytes) -> bytes:
+        signature = AUTHORITY.key.sign(tbs, ec.ECDSA(hashes.SHA256()))
+        return part(0x30, tbs + ecdsa_with_sha256 + part(3, b"\0" + signature))
+
     good_pem = GOOD.leaf.public_bytes(Encoding.PEM)
 
     def check(data: bytes) -> bool:
         kind, rest = data[:1], data[1:]
-        pem = pem_of(rest) if kind in b"DEF" else rest
+        if kind == b"S":
+            rest = signed(rest)
+        pem = pem_of(rest) if kind in b"DEFS" else rest
         if kind in (b"T", b"F"):
             try:
                 load_trust_bundle(TRUST_DOMAIN, pem)
@@ -290,14 +311,22 @@ def certificates() -> Iterator[Running]:
             assert str(error).isprintable()  # noqa: PT017 both ends are asserted
             return False
         assert caller.spiffe_id == PEP
-        if not chained:
-            assert x509.load_pem_x509_certificate(pem).tbs_certificate_bytes == issued
+        leaf = GOOD.leaf if chained else x509.load_pem_x509_certificate(pem)
+        if kind == b"S":
+            names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+            assert names.get_values_for_type(x509.UniformResourceIdentifier) == [PEP]
+        else:
+            assert leaf.tbs_certificate_bytes == issued
         return True
 
     der = GOOD.leaf.public_bytes(Encoding.DER)
     root = x509.load_pem_x509_certificate(AUTHORITY.bundle_pem).public_bytes(Encoding.DER)
     yield Running(
-        (b"P" + good_pem, b"D" + der, b"T" + AUTHORITY.bundle_pem, b"F" + root, b"E" + der), check
+        (
+            *(b"P" + good_pem, b"D" + der, b"E" + der, b"S" + issued),
+            *(b"T" + AUTHORITY.bundle_pem, b"F" + root),
+        ),
+        check,
     )
 
 
