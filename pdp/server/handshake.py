@@ -8,9 +8,15 @@ what they were shown; who they are is checked again with every call.
 
 from __future__ import annotations
 
+from collections import deque
+from typing import Final
+
 import grpc
 
 from pdp.identity.server_svid import ServerSvid
+
+# New files count after two looks, 0.1 s apart at least: what goes is older than a handshake may last.
+_KEPT_MAX: Final = 32
 
 
 class Handshakes:
@@ -22,6 +28,9 @@ class Handshakes:
 
     def __init__(self, identity: ServerSvid) -> None:
         self._current = self._handed = _configuration(identity)
+        # INVARIANT: gRPC reads a configuration after `_fetch` has returned it and holds no
+        # reference: one that is given up while a handshake reads it would be freed memory.
+        self._kept = deque([self._current], maxlen=_KEPT_MAX)
         self.credentials = grpc.dynamic_ssl_server_credentials(
             self._current,
             self._fetch,  # type: ignore[arg-type]  # the stubs do not know None
@@ -30,7 +39,9 @@ class Handshakes:
 
     def use(self, identity: ServerSvid) -> None:
         """Show this from the next handshake on."""
-        self._current = _configuration(identity)
+        current = _configuration(identity)
+        self._kept.append(current)
+        self._current = current
 
     def _fetch(self) -> grpc.ServerCertificateConfiguration | None:
         """What is new since the last handshake; None: nothing. On a thread of gRPC's.

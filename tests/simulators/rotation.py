@@ -129,9 +129,15 @@ def _configuration(line: str) -> grpc.ServerCertificateConfiguration:
 
 async def _serve() -> None:
     loop = asyncio.get_running_loop()
-    current = [_configuration(await loop.run_in_executor(None, sys.stdin.readline))]
+    first = _configuration(await loop.run_in_executor(None, sys.stdin.readline))
+    # All of them are kept: the library goes on reading what it was handed, and holds nothing.
+    shown = [first]
+
+    def fetch() -> grpc.ServerCertificateConfiguration:
+        return shown[-1]
+
     credentials = grpc.dynamic_ssl_server_credentials(
-        current[0], lambda: current[0], require_client_authentication=True
+        first, fetch, require_client_authentication=True
     )
     options: list[tuple[str, Any]] = [
         ("grpc.so_reuseport", 0),
@@ -151,7 +157,7 @@ async def _serve() -> None:
         line = await loop.run_in_executor(None, sys.stdin.readline)
         if not line:
             break
-        current[0] = _configuration(line)
+        shown.append(_configuration(line))
     await server.stop(0)
 
 
