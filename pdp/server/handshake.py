@@ -15,7 +15,7 @@ import grpc
 
 from pdp.identity.server_svid import ServerSvid
 
-# New files count after two looks, 0.1 s apart at least: what goes is older than a handshake may last.
+# New files count after two looks, 0.1 s apart at least: what goes is older than a handshake lasts.
 _KEPT_MAX: Final = 32
 
 
