@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -88,3 +89,26 @@ def pytest_terminal_summary(
         terminalreporter.write_line(f"{row['test']}: {figures}")
     if path := os.environ.get("PORTCULLIS_LEDGER"):
         Path(path).write_text(json.dumps(rows, indent=1) + "\n")
+
+
+@pytest.fixture
+def pdp(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., object]:
+    """Runs `pdp`'s own entry point, with the commands of authors only, in this process."""
+    from pdp import cli
+    from tests.simulators.author_commands import Done
+
+    monkeypatch.setattr(cli, "COMMANDS", ("check", "test"))
+    monkeypatch.setenv("NO_COLOR", "1")
+
+    def run(*arguments: str | Path, cwd: Path = ROOT) -> Done:
+        monkeypatch.setattr(sys, "argv", ["pdp", *map(str, arguments)])
+        with monkeypatch.context() as there:
+            there.chdir(cwd)
+            with pytest.raises(SystemExit) as ended:
+                cli.main()
+        captured = capsys.readouterr()
+        return Done(int(ended.value.code or 0), captured.out, captured.err)
+
+    return run

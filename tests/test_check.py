@@ -7,15 +7,14 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
 
-from pdp import cli, compiled
+from pdp import compiled
 from pdp.authoring import sources as sources_module
 from pdp.authoring.checker import Checker
 from pdp.authoring.compilation import (
@@ -28,6 +27,7 @@ from pdp.authoring.policy_tests import read_tests
 from pdp.callers import CallerPolicy
 from pdp.errors import ConfigurationError, PolicyError
 from tests.conftest import ROOT
+from tests.simulators.author_commands import Command, real_process
 
 CASES = ROOT / "tests" / "cases"
 SAMPLE = ROOT / "policies" / "expense-reports"
@@ -405,50 +405,6 @@ def test_what_the_pdp_would_refuse_does_not_leave_the_workshop(
 
 
 # -- the command ----------------------------------------------------------------
-
-
-@dataclass
-class Done:
-    """What a run of the command left."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-Command = Callable[..., Done]
-
-
-@pytest.fixture
-def pdp(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Runs `pdp`'s own entry point, with the commands of authors only."""
-    monkeypatch.setattr(cli, "COMMANDS", ("check", "test"))
-    monkeypatch.setenv("NO_COLOR", "1")
-
-    def run(*arguments: str | Path, cwd: Path = ROOT) -> Done:
-        monkeypatch.setattr(sys, "argv", ["pdp", *map(str, arguments)])
-        with monkeypatch.context() as there:
-            there.chdir(cwd)
-            with pytest.raises(SystemExit) as ended:
-                cli.main()
-        captured = capsys.readouterr()
-        return Done(int(ended.value.code or 0), captured.out, captured.err)
-
-    return run
-
-
-def real_process(*arguments: str) -> Done:
-    """The same in a process of its own."""
-    program = "import pdp.cli; pdp.cli.COMMANDS = ('check', 'test'); pdp.cli.main()"
-    done = subprocess.run(
-        [sys.executable, "-c", program, *arguments],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env={**os.environ, "NO_COLOR": "1", "PYTHONPATH": str(ROOT)},
-        check=False,
-    )
-    return Done(done.returncode, done.stdout, done.stderr)
 
 
 def test_check_says_what_was_checked() -> None:

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import textwrap
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
-from pdp import admission, cli
+from pdp import admission
 from pdp.authoring import trial
 from pdp.authoring.checker import Checker
 from pdp.authoring.compilation import Compilation, compile_directory, compile_sources
@@ -23,6 +19,7 @@ from pdp.callers import CallerPolicy
 from pdp.cel.limits import EvaluationLimits
 from pdp.cli.test import HELP
 from tests.conftest import ROOT
+from tests.simulators.author_commands import Command, real_process
 
 SAMPLE = ROOT / "policies" / "expense-reports"
 LIMITS = EvaluationLimits()
@@ -214,50 +211,6 @@ def test_a_denial_is_an_answer_though_it_is_false(checker: Checker) -> None:
 
 
 # -- the command ----------------------------------------------------------------
-
-
-@dataclass
-class Done:
-    """What a run of the command left."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-Command = Callable[..., Done]
-
-
-@pytest.fixture
-def pdp(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Runs `pdp`'s own entry point, with the commands of authors only."""
-    monkeypatch.setattr(cli, "COMMANDS", ("check", "test"))
-    monkeypatch.setenv("NO_COLOR", "1")
-
-    def run(*arguments: str | Path, cwd: Path = ROOT) -> Done:
-        monkeypatch.setattr(sys, "argv", ["pdp", *map(str, arguments)])
-        with monkeypatch.context() as there:
-            there.chdir(cwd)
-            with pytest.raises(SystemExit) as ended:
-                cli.main()
-        captured = capsys.readouterr()
-        return Done(int(ended.value.code or 0), captured.out, captured.err)
-
-    return run
-
-
-def real_process(*arguments: str) -> Done:
-    """The same in a process of its own."""
-    program = "import pdp.cli; pdp.cli.COMMANDS = ('check', 'test'); pdp.cli.main()"
-    done = subprocess.run(
-        [sys.executable, "-c", program, *arguments],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env={**os.environ, "NO_COLOR": "1", "PYTHONPATH": str(ROOT)},
-        check=False,
-    )
-    return Done(done.returncode, done.stdout, done.stderr)
 
 
 @pytest.fixture
