@@ -21,14 +21,14 @@ LOCKS := client server authoring dev prove
 # Exact names as pip-licenses prints them. No GPL, LGPL or AGPL: Portcullis is Apache-2.0.
 # MPL and ZPL are weak copyleft on their own files, which are not changed here.
 LICENCES_ALLOWED := 0BSD;3-Clause BSD License;Apache Software License;$\
-	Apache Software License; MIT License;Apache-2.0;Apache-2.0 OR BSD-2-Clause;$\
+	Apache Software License; MIT License;Apache-2.0;Apache-2.0 AND BSD-2-Clause;Apache-2.0 OR BSD-2-Clause;$\
 	Apache-2.0 OR BSD-3-Clause;Apache-2.0 OR MIT;BSD License;BSD-2-Clause;BSD-3-Clause;$\
 	DFSG approved; MIT License;ISC License (ISCL);MIT;MIT AND PSF-2.0;MIT License;MIT-0;$\
 	MPL-2.0;Mozilla Public License 2.0 (MPL 2.0);PSF-2.0;Python Software Foundation License;$\
 	ZPL-2.1
-# Read by hand: the metadata of atheris and cel-python names no licence, kubernetes-validate's says
+# Read by hand: the metadata of atheris, cedarpy and cel-python names no licence, kubernetes-validate's says
 # `Apache`. The LICENSE file of each says Apache-2.0.
-LICENCES_READ := atheris cel-python kubernetes-validate
+LICENCES_READ := atheris cedarpy cel-python kubernetes-validate
 
 .PHONY: help
 help: ## this text

@@ -326,8 +326,10 @@ ROWS: tuple[Row, ...] = (
     Row("file_limit", "no file of the PDP may grow (RLIMIT_FSIZE)",
         (Cause.AUDIT,), "denied; permits again when files may grow",
         "nothing of these denials; where the write failed, POISONED", 0.4, _full, bent=True),
+    # The door learns how long answers take: on a busy machine it turns away most of the later ones.
     Row("fsync_slow", "each fsync of the spool takes twice the budget",
-        (Cause.AUDIT, Cause.UNREACHABLE), "denied at the end of the budget",
+        (Cause.AUDIT, Cause.UNREACHABLE, Cause.OVERLOADED),
+        "denied at the end of the budget, later at the door",
         "permits that nobody received: a PERMIT says that it may have been answered", 0.5,
         _slow_disk, bent=True),
     Row("clock_ahead", "the PDP's clock steps two hours ahead",
