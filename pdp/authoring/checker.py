@@ -27,6 +27,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import DecodeError
 
 from pdp import checked_expr
+from pdp.authoring.checker_environment import CONFIGURATION
 from pdp.authoring.checker_messages import explain
 from pdp.cel.syntax import Expression, Ident, Select, position_of
 from pdp.errors import ConfigurationError, ExpressionError, Position
@@ -125,12 +126,21 @@ class Checker:
         with self._lock:
             self._stop()
 
-    def check(self, source: str, variables: Mapping[str, str]) -> Checked:
+    def check(
+        self,
+        source: str,
+        variables: Mapping[str, str],
+        *,
+        configuration: str = CONFIGURATION,
+        container: str = "",
+    ) -> Checked:
         """Parse and type-check an expression.
 
         Args:
             source: the text.
             variables: type signatures by name, `{"now": "google.protobuf.Timestamp"}`.
+            configuration: the functions it may use (`pdp.authoring.checker_environment`).
+            container: the namespace in which names are looked up first.
 
         Raises:
             ExpressionError: it does not check, is too large, or the checker
@@ -138,7 +148,14 @@ class Checker:
             ConfigurationError: the checker does not start at all.
         """
         _refuse_text(source, self.limits.source_code_points_max)
-        request = json.dumps({"source": source, "variables": dict(variables)}).encode()
+        request = json.dumps(
+            {
+                "source": source,
+                "variables": dict(variables),
+                "configuration": configuration,
+                "container": container,
+            }
+        ).encode()
         with self._lock:
             answer = self._ask(request)
         if "checked" not in answer:

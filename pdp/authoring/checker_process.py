@@ -6,7 +6,8 @@ protocol on standard input and output is one frame each way: four bytes of
 length, then JSON. Nothing of `pdp` is imported.
 
     ready     {"ready": true}, once, unasked
-    request   {"source": text, "variables": {name: signature}}
+    request   {"source": text, "variables": {name: signature}, "configuration": YAML,
+               "container": name}
     answer    {"checked": base64 of the Any} or {"error": the checker's words}
 """
 
@@ -69,6 +70,8 @@ def _make_type(name: str, parameters: list[Any]) -> Any:
         "type": cel.Type.TYPE,
     }
     makers = {("list", 1): cel.Type.List, ("map", 2): cel.Type.Map, ("type", 1): cel.Type.Type}
+    if name == "optional_type" or "." in name.strip("."):
+        return plain[name] if name in plain else cel.Type.AbstractType(name, parameters)
     if not parameters and name in plain:
         return plain[name]
     if (name, len(parameters)) in makers:
@@ -78,14 +81,22 @@ def _make_type(name: str, parameters: list[Any]) -> Any:
 
 
 @functools.lru_cache(maxsize=32)
-def _environment(variables: tuple[tuple[str, str], ...]) -> Any:
-    return cel.NewEnv(variables={name: read_type(kind) for name, kind in variables})
+def _environment(configuration: str, container: str, variables: tuple[tuple[str, str], ...]) -> Any:
+    return cel.NewEnv(
+        config=cel.NewEnvConfigFromYaml(configuration),
+        container=container,
+        variables={name: read_type(kind) for name, kind in variables},
+    )
 
 
 def answer(request: dict[str, Any]) -> dict[str, str]:
     """Check one expression."""
     try:
-        environment = _environment(tuple(sorted(request["variables"].items())))
+        environment = _environment(
+            request["configuration"],
+            request["container"],
+            tuple(sorted(request["variables"].items())),
+        )
         checked = environment.compile(request["source"]).serialize()
     except (RuntimeError, ValueError, SystemError) as error:
         return {"error": str(error)}

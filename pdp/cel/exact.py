@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 from pdp.cel import plan as plans
 from pdp.cel.cost import Meter, charge
-from pdp.cel.functions import Function
+from pdp.cel.library.rows import Function
 from pdp.cel.plan import Macro, Plan, Program
 from pdp.cel.semantics import bool_of, has, select
 from pdp.cel.values import CelError, Datum, keys, make_map, no_overload
@@ -147,10 +147,14 @@ def _apply(function: Function, steps: list[Step]) -> Step:
         if function.metered:
             return lambda run: call(only(run), run.meter)
         return lambda run: call(only(run))
-    first, second = steps
+    if len(steps) == 2:  # noqa: PLR2004
+        first, second = steps
+        if function.metered:
+            return lambda run: call(first(run), second(run), run.meter)
+        return lambda run: call(first(run), second(run))
     if function.metered:
-        return lambda run: call(first(run), second(run), run.meter)
-    return lambda run: call(first(run), second(run))
+        return lambda run: call(*[step(run) for step in steps], run.meter)
+    return lambda run: call(*[step(run) for step in steps])
 
 
 def _decided(left: Step, right: Step, *, by: bool, name: str) -> Step:

@@ -32,7 +32,8 @@ from pdp.cel.codegen import (
     pick,
 )
 from pdp.cel.cost import COMPARED_PER_UNIT, Meter, charge, matching_units
-from pdp.cel.functions import LISTED, MATCHES_KNOWN, Function
+from pdp.cel.functions import LISTED, MATCHES_KNOWN
+from pdp.cel.library.rows import Function
 from pdp.cel.values import NUMBERS, CelError, Datum
 from pdp.values import INT64_MAX, INT64_MIN, Duration, Timestamp
 

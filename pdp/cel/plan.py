@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from pdp.cel.functions import INDEX, Function
+from pdp.cel.functions import INDEX
+from pdp.cel.library.rows import Function
 from pdp.cel.values import Datum
 
 

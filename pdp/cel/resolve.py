@@ -19,8 +19,8 @@ from pdp.cel.functions import (
     LISTED,
     MATCHES,
     MATCHES_KNOWN,
-    Function,
 )
+from pdp.cel.library.rows import Function
 from pdp.cel.limits import EvaluationLimits
 from pdp.cel.macros import recognise
 from pdp.cel.plan import Plan, Program
