@@ -41,7 +41,7 @@ class ExactProgram:
 
     def __init__(self, program: Program) -> None:
         self._program = program
-        self._root = _Builder().step(program.root)
+        self._root = Builder().step(program.root)
 
     def evaluate(self, attributes: Mapping[str, Datum], meter: Meter) -> Datum:
         """The value.
@@ -54,7 +54,7 @@ class ExactProgram:
         return self._root(Run(attributes, meter, self._program.slots))
 
 
-class _Builder:
+class Builder:
     """Turns plans into closures; a variable's closure is made once."""
 
     def __init__(self) -> None:

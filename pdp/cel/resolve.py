@@ -7,7 +7,7 @@ anywhere, so every node is looked at again, within limits.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NoReturn
 
 from pdp.cel import moments
@@ -54,17 +54,35 @@ class _Part:
     depth: int
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a plan came from: the variable in whose text (empty: the condition's), and the node."""
+
+    variable: str
+    node: Node
+
+
 def resolve(
-    expression: Expression, variables: Mapping[str, Expression], limits: EvaluationLimits
+    expression: Expression,
+    variables: Mapping[str, Expression],
+    limits: EvaluationLimits,
+    origins: dict[int, Origin] | None = None,
 ) -> Program:
     """Resolve a condition.
+
+    Args:
+        expression: the condition.
+        variables: the policy's variables by name.
+        limits: how large it may be.
+        origins: filled with the origin of every plan, by `id()`, for those who show what
+            happened inside; they hold for as long as the program does.
 
     Raises:
         ExpressionError: something in it is not supported, too large or too
             deep, or a variable uses itself. The position is inside the text
             of the expression or variable at fault.
     """
-    scope = _Scope(variables, limits)
+    scope = _Scope(variables, limits, origins)
     part = _Resolver(scope, expression.source).part(expression.root, {}, 1)
     return Program(
         root=part.plan,
@@ -87,9 +105,15 @@ def _is_short_list(plan: Plan) -> bool:
 class _Scope:
     """What the pieces of one condition share."""
 
-    def __init__(self, variables: Mapping[str, Expression], limits: EvaluationLimits) -> None:
+    def __init__(
+        self,
+        variables: Mapping[str, Expression],
+        limits: EvaluationLimits,
+        origins: dict[int, Origin] | None,
+    ) -> None:
         self.variables = variables
         self.limits = limits
+        self.origins = origins
         self.slots = 0
         self.defined: dict[str, _Part] = {}
         self.open: list[str] = []
@@ -131,6 +155,8 @@ class _Resolver:
             self._refuse_depth(node)
         self.level = level
         part = self._dispatch(node, locals_, level)
+        if self.scope.origins is not None:
+            self.scope.origins[id(part.plan)] = Origin(self.name, node)
         if part.nodes > limits.nodes_max:
             self._refuse_size(node)
         if level - 1 + part.depth > limits.depth_max:
@@ -218,12 +244,16 @@ class _Resolver:
             scope.open.pop()
             scope.level = self.outside
             scope.chains[name] = resolver.chain + 1
-            use = plans.Use(plans.Definition(name, body.plan))
-            scope.defined[name] = _Part(use, body.weight, body.nodes, body.depth)
+            definition = plans.Definition(name, body.plan)
+            scope.defined[name] = _Part(plans.Use(definition), body.weight, body.nodes, body.depth)
         self.chain = max(self.chain, scope.chains[name])
         if self.chain > scope.limits.depth_max:
             self._refuse_depth(node)
-        return scope.defined[name]
+        known = scope.defined[name]
+        if scope.origins is None or not isinstance(known.plan, plans.Use):
+            return known
+        # Every use has an origin of its own; what it uses is shared.
+        return replace(known, plan=plans.Use(known.plan.definition))
 
     # -- calls ---------------------------------------------------------------
 
