@@ -81,8 +81,8 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
 # What the law may use of the world: the language, and RE2 because CEL's `matches` is RE2.
 LAW_LIBRARIES = frozenset(
     {"__future__", "ast", "base64", "bisect", "collections", "dataclasses", "datetime", "decimal",
-     "enum", "functools", "itertools", "math", "operator", "re", "re2", "string", "struct", "types",
-     "typing", "unicodedata", "zoneinfo"}
+     "enum", "functools", "ipaddress", "itertools", "math", "operator", "re", "re2", "string",
+     "struct", "types", "typing", "unicodedata", "zoneinfo"}
 )  # fmt: skip
 # Words that would bring a clock, a source of chance or a log into the law.
 LAW_NAMES = frozenset({"now", "utcnow", "today", "time", "open", "print", "random", "getenv"})

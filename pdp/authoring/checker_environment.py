@@ -12,7 +12,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from pdp.cel.functions import LIBRARIES
+from pdp.cel.library import standard
 from pdp.cel.library.rows import Declaration
+
+_STANDARD = frozenset(function.name for function in standard.LIBRARY.functions)
 
 
 def make_configuration(declarations: Iterable[Declaration]) -> str:
@@ -30,6 +33,17 @@ def make_configuration(declarations: Iterable[Declaration]) -> str:
         functions.setdefault(each.function, []).append(_overload(each))
     return json.dumps(
         {
+            # A function of the standard library that is declared again replaces it: an overload
+            # cannot be added to one.
+            "stdlib": {
+                "exclude_functions": [{"name": name} for name in functions if name in _STANDARD]
+            },
+            # The names of opaque types, as in `type(x) == net.IP`.
+            "variables": [
+                {"name": name, "type_name": "type", "params": [{"type_name": name}]}
+                for library in LIBRARIES
+                for name in library.types
+            ],
             "extensions": [{"name": name} for name in extensions],
             "functions": [
                 {"name": name, "overloads": overloads} for name, overloads in functions.items()

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 
+from pdp.cel.functions import FUNCTIONS
 from pdp.errors import ExpressionError, Position
 
 _ERROR = re.compile(r"ERROR: <input>:(-?\d+):(-?\d+): (.*)")
@@ -22,14 +23,9 @@ _OPERATORS = MappingProxyType(
 )
 _NUMBERS = frozenset({"int", "uint", "double"})
 _MACROS = ("all", "exists", "exists_one", "filter", "has", "map")
-# fmt: off
-_FUNCTIONS = (
-    "bool", "bytes", "contains", "double", "duration", "dyn", "endsWith", "getDate",
-    "getDayOfMonth", "getDayOfWeek", "getDayOfYear", "getFullYear", "getHours",
-    "getMilliseconds", "getMinutes", "getMonth", "getSeconds", "int", "matches", "size",
-    "startsWith", "string", "timestamp", "type", "uint",
+_FUNCTIONS = tuple(
+    sorted({function.name for function in FUNCTIONS if function.name.isidentifier()})
 )
-# fmt: on
 # What people write who come from another language.
 _ELSEWHERE = MappingProxyType(
     {

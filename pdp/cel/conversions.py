@@ -11,6 +11,7 @@ import math
 import re
 from decimal import Decimal
 
+from pdp.cel import opaque
 from pdp.cel.cost import COPIED_PER_UNIT, Meter, charge
 from pdp.cel.moments import parse_duration, parse_timestamp
 from pdp.cel.semantics import make_int, make_timestamp, make_uint
@@ -121,6 +122,8 @@ def to_string(value: Datum, meter: Meter) -> str:
         return format_timestamp(value.ns)
     if kind is Duration:
         return format_duration(value.ns)
+    if kind in opaque.NAMES:
+        return str(value)
     raise no_overload("string", value)
 
 

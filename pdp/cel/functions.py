@@ -11,10 +11,10 @@ from __future__ import annotations
 from types import MappingProxyType
 
 from pdp.cel import semantics, text
-from pdp.cel.library import standard
+from pdp.cel.library import network, standard
 from pdp.cel.library.rows import Function, Library
 
-LIBRARIES: tuple[Library, ...] = (standard.LIBRARY,)
+LIBRARIES: tuple[Library, ...] = (standard.LIBRARY, network.LIBRARY)
 FUNCTIONS: tuple[Function, ...] = tuple(
     function for library in LIBRARIES for function in library.functions
 )

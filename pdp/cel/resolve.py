@@ -271,7 +271,7 @@ class _Resolver:
                 return self._join(plans.Choice(test, then, otherwise), *parts)
             case Function(), _:
                 form = self._special(node, form, found)
-                return self._join(plans.Apply(form, found), *parts)
+                return self._join(self._applied(form, found, given), *parts)
             case _:
                 return self._refuse_function(node)
 
@@ -310,6 +310,27 @@ class _Resolver:
         if function.name in moments.PARTS:
             moments.load_zone(last.value)
         return function
+
+    def _applied(
+        self, function: Function, arguments: tuple[Plan, ...], nodes: tuple[Node, ...]
+    ) -> Plan:
+        """A call, or its value: what literals let us read now is not read again."""
+        known = [plan.value for plan in arguments if isinstance(plan, plans.Constant)]
+        if function.folds and len(known) == len(arguments):
+            meter = [self.scope.limits.cost_units_max]
+            try:
+                return plans.Constant(function.call(*known, *([meter] * function.metered)))
+            except CelError as error:
+                self.refuse(nodes[0], str(error))
+        prepared = list(arguments)
+        for at, read in function.literals:
+            plan = arguments[at]
+            if isinstance(plan, plans.Constant) and type(plan.value) is str:
+                try:
+                    prepared[at] = plans.Constant(read(plan.value))
+                except CelError as error:
+                    self.refuse(nodes[at], str(error))
+        return plans.Apply(function, tuple(prepared))
 
     # -- containers and loops --------------------------------------------------
 

@@ -1,8 +1,8 @@
 """Values while they are computed: kinds, errors, and the keys of maps.
 
-At run time a CEL value is a `pdp.values.Value`, or a `Type` (what `type(1)`
-gives). Kinds are told apart by exact Python type, never by `isinstance`: a
-bool is an int to Python, and so is `Uint`.
+At run time a CEL value is a `pdp.values.Value`, a `Type` (what `type(1)`
+gives), or of a kind of `pdp.cel.opaque`. Kinds are told apart by exact Python
+type, never by `isinstance`: a bool is an int to Python, and so is `Uint`.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ import enum
 from types import MappingProxyType, NoneType
 from typing import Any, TypeAlias
 
+from pdp.cel import opaque
 from pdp.cel.syntax import Type
 from pdp.values import Duration, Timestamp, Uint
 
-# A `Value` or a `Type`. Its kind is decided at run time, so the type checker
+# A `Value`, a `Type` or an opaque value. Its kind is decided at run time, so the type checker
 # cannot help here; the tests against the specification do.
 Datum: TypeAlias = Any
 
@@ -50,6 +51,7 @@ KIND_TYPES = MappingProxyType(
         list: Type("list"),
         dict: Type("map"),
         Type: Type("type"),
+        **{kind: Type(name) for kind, name in opaque.NAMES.items()},
     }
 )
 NUMBERS = frozenset({int, Uint, float})

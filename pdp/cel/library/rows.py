@@ -21,6 +21,11 @@ class Function:
         call: takes evaluated arguments, then the meter if `metered`.
         metered: whether the call itself charges units.
         result: the Python type of every result, or None if it varies.
+        literals: for arguments at these places, counted from 0: reads a text that is
+            written in the policy into what `call` takes in its stead, once, when the
+            condition is compiled. Its `CelError` is a refusal of the policy.
+        folds: a call whose arguments are all literals is made when the condition is
+            compiled, too. For functions that read a text into an opaque value.
     """
 
     name: str
@@ -29,6 +34,8 @@ class Function:
     call: Callable[..., Any]
     metered: bool = False
     result: type | None = None
+    literals: tuple[tuple[int, Callable[[str], Any]], ...] = ()
+    folds: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +68,14 @@ class Library:
         extension: the extension of the official checker that declares its
             overloads and macros; empty if it needs none.
         declarations: overloads that no extension declares.
+        types: names of its opaque types.
     """
 
     name: str
     functions: tuple[Function, ...]
     extension: str = ""
     declarations: tuple[Declaration, ...] = ()
+    types: tuple[str, ...] = ()
 
 
 def words(ids: str) -> frozenset[str]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from pdp.cel import conversions, moments, semantics, text, values
-from pdp.cel.library.rows import Function, Library, prefixed, words
+from pdp.cel import conversions, moments, opaque, semantics, text, values
+from pdp.cel.library.rows import Declaration, Function, Library, prefixed, words
 from pdp.cel.syntax import Type
 from pdp.values import Duration, Timestamp, Uint
 
@@ -73,11 +73,14 @@ def _texts() -> Iterator[Function]:
 
 def _conversions() -> Iterator[Function]:
     numbers = "int64 uint64 double string"
+    others = " ".join(
+        ["bytes bool timestamp duration", *map(_overload_part, opaque.NAMES.values())]
+    )
     metered: tuple[tuple[str, str, Callable[..., Any], type], ...] = (
         ("int", f"{numbers} timestamp duration", conversions.to_int, int),
         ("uint", numbers, conversions.to_uint, Uint),
         ("double", numbers, conversions.to_double, float),
-        ("string", f"{numbers} bytes bool timestamp duration", conversions.to_string, str),
+        ("string", f"{numbers} {others}", conversions.to_string, str),
         ("bytes", "bytes string", conversions.to_bytes, bytes),
     )
     free: tuple[tuple[str, str, Callable[..., Any], type], ...] = (
@@ -116,7 +119,25 @@ def _accessors() -> Iterator[Function]:
         yield Function(name, zoned, 2, call, metered=True, result=int)
 
 
+def _string_overloads() -> Iterator[Declaration]:
+    """All of `string`: what the checker brings cannot be added to, only replaced."""
+    for source, kind in (
+        *(("bool", "bool"), ("bytes", "bytes"), ("double", "double"), ("int64", "int")),
+        *(("string", "string"), ("uint64", "uint")),
+        ("duration", "google.protobuf.Duration"),
+        ("timestamp", "google.protobuf.Timestamp"),
+        *((_overload_part(name), name) for name in opaque.NAMES.values()),
+    ):
+        yield Declaration("string", f"{source}_to_string", (kind,), "string")
+
+
+def _overload_part(name: str) -> str:
+    """`net.IP` as overload ids have it."""
+    return name.lower().replace(".", "_")
+
+
 LIBRARY = Library(
     name="standard",
     functions=(*_operators(), *_texts(), *_conversions(), *_accessors()),
+    declarations=tuple(_string_overloads()),
 )
