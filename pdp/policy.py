@@ -177,6 +177,11 @@ class PolicySet:
             found += by_action.get(ANY_ACTION, ())
         return [rule for rule in found if rule.is_current(now_ns)]
 
+    def rules_about(self, resource_type: str) -> list[Rule]:
+        """Every rule that holds for a resource type, whatever its actions and times. To explain."""
+        by_action = self._by_type.get(resource_type, {})
+        return list({id(rule): rule for rules in by_action.values() for rule in rules}.values())
+
     def decide(self, admitted: Admitted, now_ns: int) -> tuple[Decision, list[Rule]]:
         """The law on this set: the decision, and the candidates it looked at."""
         request = admitted.request

@@ -28,6 +28,8 @@ RINGS: dict[str, tuple[str, ...]] = {
         "pdp.callers",
         "pdp.policy",
         "pdp.admission",
+        "pdp.explanation",
+        "pdp.explaining",
         "pdp.cel",
     ),
     "wire format": ("pdp.v1", "pdp.value_codec"),

@@ -14,6 +14,7 @@ from pdp.cel.fast import compile_fast
 from pdp.cel.limits import EvaluationLimits
 from pdp.cel.resolve import resolve
 from pdp.cel.syntax import Expression
+from pdp.cel.trace import Tracer
 from pdp.cel.values import CelError
 from pdp.model import Verdict
 from pdp.values import Value
@@ -33,7 +34,16 @@ class CompiledExpression:
         weight: units charged at the start of each evaluation.
     """
 
-    __slots__ = ("_exact", "_fast", "_fast_units", "_units_max", "reads", "source", "weight")
+    __slots__ = (
+        "_exact",
+        "_fast",
+        "_fast_units",
+        "_parts",
+        "_units_max",
+        "reads",
+        "source",
+        "weight",
+    )
 
     def __init__(
         self,
@@ -45,6 +55,7 @@ class CompiledExpression:
         self.source = expression.source
         self.reads = program.reads
         self.weight = program.weight
+        self._parts = (expression, variables, limits)
         self._units_max = limits.cost_units_max
         self._exact = ExactProgram(program)
         self._fast_units = limits.cost_units_max - program.weight
@@ -95,6 +106,10 @@ class CompiledExpression:
         meter: Meter = [self._units_max]
         value: Value = self._exact.evaluate(attributes, meter)
         return value, self._units_max - meter[0]
+
+    def tracer(self) -> Tracer:
+        """The same condition, compiled to be watched. Made anew by each call; not cheap."""
+        return Tracer(*self._parts)
 
 
 def _leave(_attributes: Mapping[str, Value], _meter: Meter) -> Value:
