@@ -81,8 +81,8 @@ prove: $(VENV)/.installed-prove $(FLOOR)/.installed ## the long proofs; keeps se
 	PORTCULLIS_LEDGER=docs/proofs/ledger.json $(BIN)/pytest -m prove --timeout=3600
 
 .PHONY: bench
-bench: $(VENV)/.installed ## microseconds per decision, in this process
-	@$(BIN)/python -m loadtests.bench
+bench: $(VENV)/.installed ## conditions, decisions and loading beside other engines; ONLY=conditions
+	@$(BIN)/python -m loadtests.bench $(if $(ONLY),--only $(ONLY))
 
 .PHONY: load
 load: $(VENV)/.installed ## locust through the client against a real server on localhost

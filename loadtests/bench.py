@@ -1,64 +1,42 @@
-"""`make bench`: microseconds per decision, without network and without disk.
+"""`make bench`: what conditions, decisions and loading cost, beside what else there is.
 
-The questions of the demo against the sample policies, from the boundary of
-input to the decision: what one core can do at most. Records and gRPC come on
-top; `make load` has them in.
+Without network and without disk, but for the archive that is loaded. Every
+line is a ratio found in one run, a median of interleaved rounds, or a size;
+beside it what was promised. Exit code 1: a promise is not kept here and now.
+`make bench ONLY=conditions` measures one group.
 """
 
 from __future__ import annotations
 
+import argparse
 import platform
-import statistics
-import time
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping
 
-from docs.demo.questions import QUESTIONS, Question
-from docs.demo.scene import CALLER, POLICIES, TRUST_DOMAIN
-from pdp import admission
-from pdp.authoring.compilation import compile_directory
-from pdp.boundary import InputLimits, admit
-from pdp.cel.limits import EvaluationLimits
-from pdp.model import Action, Caller, Request
+from loadtests import conditions, decisions, loading
+from loadtests.rounds import Target, show
 
-ROUNDS = 2_000
-WARM_UP = 200
-CALLER_ID = Caller(f"spiffe://{TRUST_DOMAIN}/{CALLER}")
-
-
-def _microseconds(step: Callable[[], object]) -> tuple[float, float]:
-    """Median and 99th percentile."""
-    taken = []
-    for number in range(WARM_UP + ROUNDS):
-        started = time.perf_counter_ns()
-        step()
-        if number >= WARM_UP:
-            taken.append((time.perf_counter_ns() - started) / 1000)
-    return statistics.median(taken), statistics.quantiles(taken, n=100)[98]
-
-
-def _request(question: Question) -> Request:
-    return Request(question.subject, Action(question.action), question.resource, question.context)
+GROUPS: Mapping[str, tuple[str, Callable[[], list[Target]]]] = {
+    "conditions": ("one condition", conditions.targets),
+    "decisions": ("a decision: wire message in, decision out", decisions.beside_cedar),
+    "scale": ("with many rules", decisions.with_many_rules),
+    "loading": ("loading, in a process of its own", loading.targets),
+}
 
 
 def main() -> None:
-    """Print a table."""
-    compilation = compile_directory(POLICIES)
-    compilation.raise_if_failed()
-    if compilation.callers is None:
-        raise SystemExit("bench: the sample policies have no caller policy")
-    policies = {"default": compilation.policy_set(EvaluationLimits())}
-    callers, denials, limits = compilation.callers, admission.Denials(), InputLimits()
-    print(f"Python {platform.python_version()}, {platform.machine()}, {ROUNDS} rounds each")
-    print(f"{'median':>8} {'p99':>8}  µs per decision, boundary included")
-    for question in QUESTIONS[:-1]:  # the last is about an emergency list
-        request = _request(question)
-
-        def step(request: Request = request) -> object:
-            admitted = admit(request, CALLER_ID, limits)
-            return admission.decide(policies, callers, denials, admitted, CALLER_ID, time.time_ns())
-
-        median, p99 = _microseconds(step)
-        print(f"{median:8.1f} {p99:8.1f}  {question.words}")
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", choices=sorted(GROUPS), help="one group; default: all")
+    only = parser.parse_args().only
+    print(f"Python {platform.python_version()}, {platform.machine()}")
+    kept = True
+    for name, (title, targets) in GROUPS.items():
+        if only in {None, name}:
+            found = targets()
+            show(title, found)
+            kept = kept and all(target.holds for target in found)
+    sys.exit(0 if kept else 1)
 
 
 if __name__ == "__main__":

@@ -19,11 +19,11 @@ from pdp.errors import ConfigurationError, PolicyError, Position
 
 # What fits an archive (`pdp.archive.ArchiveLimits`): a source and its compiled form are two
 # members, and names are plain ASCII so that no file system makes two names one.
-DOCUMENTS_MAX = 900
+DOCUMENTS_MAX = 11_000
 SOURCES_BYTES_MAX = 8 << 20
 PATH_CHARACTERS_MAX = 180
 FOLDER_DEPTH_MAX = 16
-ENTRIES_MAX = 20_000
+ENTRIES_MAX = 40_000
 _SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _SUFFIXES = (".yaml", ".yml")
 _TEST_STEM = "_test"

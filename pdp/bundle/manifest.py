@@ -22,8 +22,8 @@ from pdp.values import NANOS
 
 MANIFEST_NAME = "manifest.json"
 MANIFEST_FORMAT = 1
-# 2,000 members of at most 200 bytes of path and 64 of digest, and the punctuation.
-_MANIFEST_BYTES_MAX = 640 * 1024
+# 24,000 members of at most 200 bytes of path and 64 of digest, and the punctuation.
+_MANIFEST_BYTES_MAX = 8 << 20
 _KEYS = frozenset(
     {"format", "revision", "signed_at", "source_commit", "min_pdp", "development", "members"}
 )

@@ -152,7 +152,7 @@ class MemoryFolder:
         largest = self._limits.archive.archive_bytes_max
         # Several tenants' bundles, and the metadata around them.
         return ArchiveLimits(
-            archive_bytes_max=64 * largest, member_bytes_max=largest, name_bytes_max=250
+            archive_bytes_max=16 * largest, member_bytes_max=largest, name_bytes_max=250
         )
 
 

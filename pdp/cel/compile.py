@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pdp.cel.codegen import bail
 from pdp.cel.cost import BudgetSpentError, Meter
 from pdp.cel.exact import ExactProgram
-from pdp.cel.fast import compile_fast
+from pdp.cel.fast import Condition, compile_fast
 from pdp.cel.limits import EvaluationLimits
 from pdp.cel.resolve import resolve
 from pdp.cel.syntax import Expression
@@ -25,7 +25,12 @@ _TRUE, _FALSE, _DOUBT, _SPENT = Verdict.TRUE, Verdict.FALSE, Verdict.DOUBT, Verd
 
 
 class CompiledExpression:
-    """A condition, ready to be evaluated. Immutable; safe to share between threads.
+    """A condition, ready to be evaluated. Immutable to its users; safe to share between threads.
+
+    Everything that can be refused is refused when it is made. The Python of
+    either tier is written at its first use: it follows from the plan alone, so
+    threads that come at once write the same, and the last one stays. A bundle
+    of ten thousand conditions loads without writing any.
 
     Attributes:
         source: the text it was written as.
@@ -39,6 +44,7 @@ class CompiledExpression:
         "_fast",
         "_fast_units",
         "_parts",
+        "_program",
         "_units_max",
         "reads",
         "source",
@@ -57,10 +63,32 @@ class CompiledExpression:
         self.weight = program.weight
         self._parts = (expression, variables, limits)
         self._units_max = limits.cost_units_max
-        self._exact = ExactProgram(program)
+        self._program = program
+        self._exact: ExactProgram | None = None
         self._fast_units = limits.cost_units_max - program.weight
         # Over budget before it starts: the exact tier says so.
-        self._fast = compile_fast(program) if self._fast_units >= 0 else _leave
+        self._fast: Condition = self._first if self._fast_units >= 0 else _leave
+
+    def prepare(self) -> None:
+        """Write the fast tier now, where its first use must not wait for it."""
+        if self._fast == self._first:
+            self._fast = compile_fast(self._program)
+
+    def _first(self, attributes: Mapping[str, Value], meter: Meter) -> Value:
+        """The fast tier, until it is written."""
+        # INVARIANT: assigned only when whole. What fails here is the exact tier's to answer, and
+        # is tried again: the stack may be deep, or memory short, for this one call only.
+        made = self._fast = compile_fast(self._program)
+        value: Value = made(attributes, meter)
+        return value
+
+    def _evaluate(self, attributes: Mapping[str, Value], meter: Meter) -> Value:
+        """The exact tier, written at its first use."""
+        exact = self._exact
+        if exact is None:
+            exact = self._exact = ExactProgram(self._program)
+        value: Value = exact.evaluate(attributes, meter)
+        return value
 
     def verdict(self, attributes: Mapping[str, Value]) -> Verdict:
         """TRUE or FALSE for exactly a bool; DOUBT for anything else; SPENT over budget.
@@ -83,7 +111,7 @@ class CompiledExpression:
     def _exact_verdict(self, attributes: Mapping[str, Value]) -> Verdict:
         """The verdict by the exact tier alone, from the beginning, with a fresh budget."""
         try:
-            value = self._exact.evaluate(attributes, [self._units_max])
+            value = self._evaluate(attributes, [self._units_max])
         except BudgetSpentError:
             return _SPENT
         except Exception:  # noqa: BLE001 - a surprise must not become an answer
@@ -104,7 +132,7 @@ class CompiledExpression:
     def measure(self, attributes: Mapping[str, Value]) -> tuple[Value, int]:
         """The value and the units it cost, by the exact tier. Raises as `value`."""
         meter: Meter = [self._units_max]
-        value: Value = self._exact.evaluate(attributes, meter)
+        value = self._evaluate(attributes, meter)
         return value, self._units_max - meter[0]
 
     def tracer(self) -> Tracer:

@@ -1,0 +1,206 @@
+"""Whole decisions: wire message in, decision out, without network and without the record.
+
+Beside cedarpy on an equivalent policy set, and beside itself with many rules.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+from docs.demo.questions import QUESTIONS
+from docs.demo.scene import CALLER, POLICIES, TRUST_DOMAIN
+from loadtests import cedar
+from loadtests.rounds import Target, measure
+from pdp.audit.entry import Received
+from pdp.authoring.checker import CONDITION_VARIABLES, Checker
+from pdp.authoring.compilation import compile_directory
+from pdp.callers import CallerEntry, CallerPolicy
+from pdp.cel.limits import EvaluationLimits
+from pdp.checked_expr import decode
+from pdp.decision_point import DecisionPoint
+from pdp.model import (
+    Action,
+    BundleRef,
+    Caller,
+    Decision,
+    Effect,
+    RecordRef,
+    Request,
+    Resource,
+    Subject,
+)
+from pdp.policy import PolicyDocument, PolicySet, RuleDocument
+from pdp.snapshot import Denials, Snapshot
+from pdp.values import NANOS
+from pdp.wire import parse_request, request_to_pb
+
+# Not at the end of a month, when payments are frozen.
+NOW = datetime(2026, 9, 15, 10, tzinfo=UTC)
+_NOW_NS = int(NOW.timestamp()) * NANOS
+_CEDAR_MIN, _SCALE_MAX = 8.0, 1.3
+_SIZES = (10, 1_000, 100_000)
+_RULES_PER_TYPE = 10
+_RECORD = RecordRef("bench/0/1", 1, b"\0" * 32)
+
+
+class _Clock:
+    """A wall clock that stands; deadlines are real."""
+
+    def wall_ns(self) -> int:
+        return _NOW_NS
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+
+class _Source:
+    """One snapshot."""
+
+    def __init__(self, policies: PolicySet, callers: CallerPolicy) -> None:
+        ref = BundleRef(7, b"\0" * 32)
+        self._snapshot = Snapshot({"default": policies}, callers, Denials(), ref, 1 << 62)
+
+    def current(self) -> Snapshot:
+        return self._snapshot
+
+
+class UnsafeUnrecorded(DecisionPoint):
+    """Answers without a record. For measuring what the record costs, and nothing else."""
+
+    async def _record(self, *_: object) -> RecordRef:
+        return _RECORD
+
+
+class Subjected:
+    """A decision point in hand, and its caller.
+
+    Args:
+        policies: compiled.
+        callers: who may ask.
+        caller: who asks.
+    """
+
+    def __init__(self, policies: PolicySet, callers: CallerPolicy, caller: Caller) -> None:
+        # No recorder: what would use it is overridden.
+        self._point = UnsafeUnrecorded(_Source(policies, callers), None, clock=_Clock())  # type: ignore[arg-type]
+        self._caller = caller
+
+    def ask(self, message: bytes) -> Decision:
+        """Wire message in, decision out. Driven by hand: nothing in it waits for a loop."""
+        received = Received(message, hashlib.sha256(message).digest())
+        question = parse_request(message)
+        answer = self._point.authorize(question, self._caller, time.monotonic() + 1.0, received)
+        try:
+            answer.send(None)
+        except StopIteration as done:
+            found: Decision = done.value
+            return found
+        raise SystemExit("bench: a decision without a record waited for something")
+
+
+def _in_turn(ask: Callable[[int], object], count: int) -> Callable[[], None]:
+    """One call asks every question once."""
+
+    def step() -> None:
+        for number in range(count):
+            ask(number)
+
+    return step
+
+
+def beside_cedar() -> list[Target]:
+    """The questions of the demo, to both."""
+    compilation = compile_directory(POLICIES)
+    compilation.raise_if_failed()
+    if compilation.callers is None:
+        raise SystemExit("bench: the sample policies have no caller policy")
+    caller = Caller(f"spiffe://{TRUST_DOMAIN}/{CALLER}")
+    point = Subjected(compilation.policy_set(EvaluationLimits()), compilation.callers, caller)
+    theirs = cedar.policy_set()
+    messages: list[bytes] = []
+    requests: list[Request] = []
+    for number, asked in enumerate(QUESTIONS):
+        request = Request(
+            asked.subject,
+            Action(asked.action),
+            asked.resource,
+            asked.context,
+            request_id=f"{number:032x}",
+        )
+        message = request_to_pb(request).SerializeToString()
+        ours = point.ask(message).effect is Effect.PERMIT
+        # Left out where the answers differ: what the caller policy and the emergency list are
+        # about, and an attribute that is missing, for which Cedar skips the forbid and allows.
+        same = cedar.ask(theirs, request, NOW, caller.path) is ours
+        if same and request.resource.type == "expense_report":
+            messages.append(message)
+            requests.append(request)
+    count = len(messages)
+    taken = measure(
+        {
+            "ours": _in_turn(lambda number: point.ask(messages[number]), count),
+            "cedarpy": _in_turn(
+                lambda number: cedar.ask(theirs, requests[number], NOW, caller.path), count
+            ),
+        }
+    )
+    detail = ", ".join(f"{name} {timing.median / count:.1f}" for name, timing in taken.items())
+    words = f"authorize, {count} questions: cedarpy / ours"
+    times = taken["cedarpy"].times(taken["ours"])
+    return [Target(words, times, at_least=_CEDAR_MIN, detail=f"µs: {detail}")]
+
+
+def _many_rules(count: int, when: RuleDocument) -> PolicySet:
+    """As many rules, ten to a resource type, each with a condition of its own."""
+    rules = tuple(
+        RuleDocument(
+            f"rule-{number}", when.effect, ("read",) if number == 0 else (f"action-{number}",),
+            None, when.when, None, None, "bench", (),
+        )
+        for number in range(_RULES_PER_TYPE)
+    )  # fmt: skip
+    documents = [
+        PolicyDocument(f"policy-{at}", f"type-{at}", "bench@example.org", (), (), (), rules)
+        for at in range(count // _RULES_PER_TYPE)
+    ]
+    return PolicySet(documents, EvaluationLimits())
+
+
+def _at_scale(count: int, rule: RuleDocument) -> Callable[[], object]:
+    caller = Caller("spiffe://bench.example.org/pep")
+    entry = CallerEntry(caller.spiffe_id, ("*",), ("*",), ("*",))
+    point = Subjected(_many_rules(count, rule), CallerPolicy((entry,)), caller)
+    types = count // _RULES_PER_TYPE
+    messages: list[bytes] = []
+    # The same number of questions, over types from one end to the other.
+    for number in range(100):
+        request = Request(
+            Subject("user", "ana", {"department": "sales", "grade": 5}),
+            Action("read"),
+            Resource(f"type-{number * (types - 1) // 99}", "r-1", {"department": "sales"}),
+            {},
+            request_id="0" * 32,
+        )
+        messages.append(request_to_pb(request).SerializeToString())
+        if point.ask(messages[-1]).effect is not Effect.PERMIT:
+            raise SystemExit("bench: a rule among many does not permit")
+    return _in_turn(lambda at: point.ask(messages[at]), len(messages))
+
+
+def with_many_rules(sizes: Sequence[int] = _SIZES) -> list[Target]:
+    """The same decision among ever more rules that it is not about."""
+    text = (
+        "subject.properties.department == resource.properties.department "
+        "&& subject.properties.grade >= 4"
+    )
+    with Checker() as checker:
+        when = decode(checker.check(text, CONDITION_VARIABLES).checked_expr, text)
+    rule = RuleDocument("r", Effect.PERMIT, ("read",), None, when, None, None, "bench", ())
+    taken = measure({f"{size:,}": _at_scale(size, rule) for size in sizes})
+    detail = ", ".join(f"{name} rules {one.median / 100:.1f}" for name, one in taken.items())
+    worst = max(one.times(other) for one in taken.values() for other in taken.values())
+    words = "a decision among few and many rules: slowest / fastest"
+    return [Target(words, worst, at_most=_SCALE_MAX, detail=f"µs: {detail}")]
