@@ -330,9 +330,18 @@ class DecisionPoint:
             attributes = attributes_read(call.rules, admitted.attributes, call.now_ns)
         if received is not None:
             message = received.message if full else b""
-            return Evidence(call.request, call.caller, attributes, received.digest, message)
+            return Evidence(
+                call.request,
+                call.caller,
+                attributes,
+                received.digest,
+                message,
+                admitted is not None,
+            )
         digest = b"" if admitted is None else canonical_digest(admitted)
-        return Evidence(call.request, call.caller, attributes, digest)
+        return Evidence(
+            call.request, call.caller, attributes, digest, admitted=admitted is not None
+        )
 
 
 def _with_record(decision: Decision, record: RecordRef | None) -> Decision:

@@ -8,6 +8,7 @@ too, so this module imports nothing but `values`.
 from __future__ import annotations
 
 import enum
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -49,6 +50,8 @@ class Cause(enum.Enum):
     # Only a client says these; they never cross the wire.
     UNREACHABLE = 100
     UNUSABLE = 101
+
+    __hash__ = object.__hash__  # as Effect
 
 
 class Verdict(enum.Enum):
@@ -120,13 +123,19 @@ class Caller:
     @property
     def trust_domain(self) -> str:
         """The `td` of `spiffe://td/path`."""
-        return self.spiffe_id.removeprefix("spiffe://").partition("/")[0]
+        return _parts(self.spiffe_id)[0]
 
     @property
     def path(self) -> str:
         """The `/path` of `spiffe://td/path`."""
-        rest = self.spiffe_id.removeprefix("spiffe://").partition("/")[2]
-        return f"/{rest}" if rest else ""
+        return _parts(self.spiffe_id)[1]
+
+
+@functools.lru_cache(maxsize=1_024)
+def _parts(spiffe_id: str) -> tuple[str, str]:
+    """Trust domain and path; kept, because the same few workloads ask again and again."""
+    domain, _, rest = spiffe_id.removeprefix("spiffe://").partition("/")
+    return domain, f"/{rest}" if rest else ""
 
 
 @dataclass(frozen=True, slots=True)

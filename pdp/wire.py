@@ -9,6 +9,7 @@ depths are judged by `pdp.boundary`, after this. Light: the client uses it.
 
 from __future__ import annotations
 
+import functools
 from typing import Final, cast
 
 from google.protobuf.message import DecodeError
@@ -147,6 +148,12 @@ def request_from_pb(message: pb.AuthorizeRequest) -> Request:
     )
 
 
+@functools.lru_cache(maxsize=8)
+def _bundle_to_pb(bundle: BundleRef) -> pb.BundleRef:
+    """Made once for each bundle. INVARIANT: nobody changes it; answers copy it."""
+    return pb.BundleRef(revision=bundle.revision, digest=bundle.digest)
+
+
 def decision_to_pb(
     decision: Decision, request_id: str, request_digest: bytes
 ) -> pb.AuthorizeResponse:
@@ -162,6 +169,7 @@ def decision_to_pb(
             loaded has none of that kind.
         KeyError: a client's cause, which does not cross the wire.
     """
+    bundle, record = decision.bundle, decision.record
     out = pb.AuthorizeResponse(
         request_id=request_id,
         request_digest=request_digest,
@@ -169,16 +177,13 @@ def decision_to_pb(
         cause=_CAUSE_NUMBERS[decision.cause],
         decision_id=decision.decision_id,
         rules=decision.rules,
+        bundle=None if bundle is None else _bundle_to_pb(bundle),
+        record=None
+        if record is None
+        else {"pdp_id": record.pdp_id, "seq": record.seq, "hash": record.hash},
     )
     for obligation in decision.obligations:
         obligation_to_pb(obligation, out.obligations.add())
-    if decision.bundle is not None:
-        out.bundle.revision = decision.bundle.revision
-        out.bundle.digest = decision.bundle.digest
-    if decision.record is not None:
-        out.record.pdp_id = decision.record.pdp_id
-        out.record.seq = decision.record.seq
-        out.record.hash = decision.record.hash
     return out
 
 

@@ -17,7 +17,7 @@ from typing import Final, cast
 from pdp.audit.log import ENTRY_BYTES_MAX
 from pdp.boundary import Admitted
 from pdp.errors import member
-from pdp.model import Caller, Decision, Effect, Request
+from pdp.model import BundleRef, Caller, Decision, Effect, Request
 from pdp.policy import Rule
 from pdp.v1 import audit_pb2
 from pdp.v1 import authorization_pb2 as pb
@@ -73,6 +73,8 @@ class Evidence:
         attributes: by path, what candidate rules read.
         digest: of the whole request; empty if it has no canonical form.
         message: the request message, or empty.
+        admitted: whether the boundary admitted the request: its texts are short
+            and valid Unicode, as are its caller's.
     """
 
     request: Request
@@ -80,6 +82,7 @@ class Evidence:
     attributes: Mapping[str, Value]
     digest: bytes
     message: bytes = b""
+    admitted: bool = False
 
 
 def canonical_digest(admitted: Admitted) -> bytes:
@@ -160,37 +163,45 @@ def build_entry(decision: Decision, evidence: Evidence) -> audit_pb2.DecisionRec
         InvalidRequestError: an attribute or obligation has no encoding; what
             the boundary admitted, or a bundle was loaded with, always has one.
     """
-    request, caller = evidence.request, evidence.caller
+    request = evidence.request
+    text = _same if evidence.admitted else _text
     entry = audit_pb2.DecisionRecord(
         decision_id=decision.decision_id,
-        request_id=_text(request.request_id),
-        tenant=_text(request.tenant),
-        action=_text(request.action.name),
-        resource_type=_text(request.resource.type),
-        resource_id=_text(request.resource.id),
+        request_id=text(request.request_id),
+        tenant=text(request.tenant),
+        caller=_caller(evidence.caller),
+        subject={"type": text(request.subject.type), "id": text(request.subject.id)},
+        action=text(request.action.name),
+        resource_type=text(request.resource.type),
+        resource_id=text(request.resource.id),
         request_digest=evidence.digest,
         request=evidence.message,
         effect=pb.EFFECT_PERMIT if decision.effect is Effect.PERMIT else pb.EFFECT_DENY,
         # The model's numbers are the wire's.
         cause=cast("pb.Cause", decision.cause.value),
         rules=decision.rules,
+        bundle=None if decision.bundle is None else _bundle(decision.bundle),
     )
-    who = entry.caller
-    who.spiffe_id = _text(caller.spiffe_id)
-    who.serial = _text(caller.serial)
-    who.peer = _text(caller.peer)
-    subject = entry.subject
-    subject.type = _text(request.subject.type)
-    subject.id = _text(request.subject.id)
     map_to_pb(evidence.attributes, entry.attributes, "attributes")
     for obligation in decision.obligations:
         obligation_to_pb(obligation, entry.obligations.add())
-    if decision.bundle is not None:
-        entry.bundle.revision = decision.bundle.revision
-        entry.bundle.digest = decision.bundle.digest
     if entry.ByteSize() > ENTRY_BYTES_MAX:
         _shorten(entry)
     return entry
+
+
+@functools.lru_cache(maxsize=1_024)
+def _caller(caller: Caller) -> audit_pb2.CallerRef:
+    """The same few ask again and again. INVARIANT: nobody changes it; messages copy it."""
+    return audit_pb2.CallerRef(
+        spiffe_id=_text(caller.spiffe_id), serial=_text(caller.serial), peer=_text(caller.peer)
+    )
+
+
+@functools.lru_cache(maxsize=8)
+def _bundle(bundle: BundleRef) -> pb.BundleRef:
+    """As `_caller`."""
+    return pb.BundleRef(revision=bundle.revision, digest=bundle.digest)
 
 
 def _shorten(entry: audit_pb2.DecisionRecord) -> None:
@@ -216,6 +227,11 @@ def _shorten(entry: audit_pb2.DecisionRecord) -> None:
         ).digest()
         if entry.ByteSize() <= ENTRY_BYTES_MAX:
             return
+
+
+def _same(value: str) -> str:
+    """Text of a request that the boundary admitted."""
+    return value
 
 
 def _text(value: str) -> str:

@@ -61,7 +61,7 @@ class Spool:
         self.pdp_id = pdp_id
         self._journal = journal
         self._limits = limits
-        self._queue: queue.SimpleQueue[list[_Item] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
         self._gathered: list[_Item] = []
         # Of the last ten or so; and when the last one came.
         self._gap_s = _GAP_S_MAX
@@ -190,7 +190,9 @@ class Spool:
 
     def _hand_over(self) -> None:
         gathered, self._gathered = self._gathered, []
-        self._queue.put(gathered)
+        # The writer wakes with the first, and finds all: this thread has the interpreter lock.
+        for item in gathered:
+            self._queue.put(item)
         if self._stopped:
             # The writer may have looked into the queue for the last time before that.
             for _, future in gathered:
@@ -223,35 +225,36 @@ class Spool:
         except Exception:  # noqa: BLE001 a bug of ours: what waits must fail, not hang
             _log.critical("the audit writer stopped: no permit leaves any more", exc_info=True)
         self._stopped = True
-        left: list[_Item] = []
+        left = []
         while True:
             try:
-                items = self._queue.get_nowait()
+                item = self._queue.get_nowait()
             except queue.Empty:
                 break
-            left += items or ()
+            if item is not None:
+                left.append(item)
         self._settle(left, [SpoolError("the spool is closed") for _ in left])
 
     def _turn(self) -> bool:
         """One batch. False when there will be no more."""
         wait_s = self._journal.tick()
         try:
-            items = self._queue.get(timeout=wait_s)
+            item = self._queue.get(timeout=wait_s)
         except queue.Empty:
             return True
         batch: list[_Item] = []
         size = 0
         more = True
         while True:
-            if items is None:
+            if item is None:
                 more = False
                 break
-            batch += items
-            size += sum(len(waiting.body) for waiting, _ in items)
+            batch.append(item)
+            size += len(item[0].body)
             if len(batch) >= _BATCH_RECORDS_MAX or size >= _BATCH_BYTES_MAX:
                 break
             try:
-                items = self._queue.get_nowait()
+                item = self._queue.get_nowait()
             except queue.Empty:
                 break
         if batch:
