@@ -42,7 +42,7 @@ from tests.simulators.crashes import (
     run_history,
     waiting,
 )
-from tests.simulators.disk import PowerLoss, SimulatedDisk
+from tests.simulators.disk import PowerLoss, ProcessDisk, SimulatedDisk
 from tests.test_process import House, Process, house
 
 __all__ = ["house"]
@@ -317,7 +317,8 @@ def test_no_crash_point_under_the_writer_thread_loses_a_record(ledger: Ledger) -
                 chance.randint(6, 60), chance.choice([0.0, 0.1]), FAULT_KINDS - {"open"}
             )
             try:
-                spool = Spool.open(SPOOL, "pdp", limits=limits, disk=history.disk)
+                disk = ProcessDisk(history.disk)
+                spool = Spool.open(SPOOL, "pdp", limits=limits, disk=disk)
             except (PowerLoss, SpoolError):
                 history.disk.kill()
                 continue

@@ -19,6 +19,7 @@ import errno
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 SECTOR = 64  # small, so that a record spans several
 
@@ -324,3 +325,25 @@ class SimulatedDisk:
                 # Append-only files are written back in order: nothing after a torn write.
                 break
         inode.dirty.clear()
+
+
+class ProcessDisk:
+    """The disk as one process has it: when the process is dead, its threads do nothing more.
+
+    A real death ends threads; here one may still wait, and would go on to write
+    into the life of the next process.
+    """
+
+    def __init__(self, disk: SimulatedDisk) -> None:
+        self._disk = disk
+        self._epoch = disk.epoch
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._disk, name)
+
+        def alive(*arguments: Any, **named: Any) -> Any:
+            if self._disk.epoch != self._epoch:
+                raise PowerLoss
+            return method(*arguments, **named)
+
+        return alive
