@@ -13,6 +13,7 @@ import pytest
 from pdp.authoring import documents, fields, policy_document, sources
 from pdp.authoring.checker import CONDITION_VARIABLES, Checker
 from pdp.authoring.compilation import compile_document
+from pdp.authoring.findings import KINDS
 from pdp.authoring.policy_tests import CAUSES
 from pdp.cel.limits import EvaluationLimits
 from tests.conftest import ROOT
@@ -78,7 +79,7 @@ def test_the_commands_of_the_sample_print_what_its_page_says() -> None:
 def test_every_piece_of_a_policy_on_the_page_compiles(checker: Checker) -> None:
     """Pieces are marked `in a rule` or `in a policy`."""
     pieces = [(where, text) for where, text in BLOCKS if not where.endswith(".yaml")]
-    assert len(pieces) == 3
+    assert len(pieces) == 4
     for where, text in pieces:
         indented = "".join(f"    {line}\n" for line in text.splitlines())
         document = HEAD + RULE + {"in a rule": indented, "in a policy": text}[where]
@@ -117,6 +118,12 @@ def test_every_name_that_a_condition_sees_is_on_the_page() -> None:
     shown = {name for row in table("name") for name in re.findall(r"`([\w.]+)`", row[0])}
     parents = {name.partition(".")[0] for name in CONDITION_VARIABLES if "." in name}
     assert shown == set(CONDITION_VARIABLES) - parents
+
+
+def test_every_kind_of_finding_is_on_the_page() -> None:
+    """The table of findings is the catalogue."""
+    kinds = [[kind.id, kind.summary, kind.severity.value] for kind in KINDS.values()]
+    assert [row[:3] for row in table("id | finding")] == kinds
 
 
 def test_every_limit_on_the_page_is_in_force() -> None:

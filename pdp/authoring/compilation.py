@@ -8,7 +8,7 @@ again and compares; both must get the same bytes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pdp import compiled
@@ -51,6 +51,7 @@ class Compilation:
         policies: the policies, as the PDP will load them.
         callers: the caller policy, as the PDP will load it.
         sources: the text of every document, for excerpts.
+        roots: every document that is YAML, for places.
     """
 
     documents: tuple[CompiledFile, ...]
@@ -58,6 +59,7 @@ class Compilation:
     policies: tuple[PolicyDocument, ...]
     callers: CallerPolicy | None
     sources: Mapping[str, bytes]
+    roots: Mapping[str, Map] = field(default_factory=dict)
 
     @property
     def rule_names(self) -> frozenset[str]:
@@ -155,6 +157,7 @@ class _Compilation:
         for problem in problems:
             self.problems.note(problem)
         self.documents: list[CompiledFile] = []
+        self.roots: dict[str, Map] = {}
         self.policies: list[PolicyDocument] = []
         self.callers: CallerPolicy | None = None
         # Where a policy name, or the caller policy, was first seen.
@@ -174,6 +177,7 @@ class _Compilation:
             tuple(self.policies),
             self.callers,
             self.sources,
+            self.roots,
         )
 
     def _check_whole(self) -> None:
@@ -191,6 +195,8 @@ class _Compilation:
             message = "a file named `…_test` holds tests, and is no part of a bundle"
             self.problems.add(Position(path), message, "rename it")
         root = read_document(path, self.sources[path], self.problems)
+        if root is not None:
+            self.roots[path] = root
         data = b""
         if root is not None and root.get("policy") is not None:
             data = self._policy(path, root)

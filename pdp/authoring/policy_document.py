@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from pdp.authoring.acceptance import check_accept
 from pdp.authoring.fields import IDENTIFIER, NAME, PROSE, Fields, Text, value_of
 from pdp.authoring.nodes import List, Map, Node, Scalar
 from pdp.authoring.problems import Problems, closest, word
@@ -247,8 +248,9 @@ class _Reader:
         }
         if permits:
             required["justification"] = _JUSTIFY
-        optional = ("justification", "roles", "when", "starts", "expires", "obligations")
+        optional = ("justification", "roles", "when", "starts", "expires", "obligations", "accept")
         fields = Fields(node, what, self.problems, required=required, optional=optional)
+        check_accept(fields)
         self._deny_only_denies(fields, permits=permits)
         effect = _EFFECTS.get(fields.choice("effect", _EFFECTS) or "", Effect.DENY)
         starts, expires = self._time(fields, "starts"), self._time(fields, "expires")

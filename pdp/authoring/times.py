@@ -12,6 +12,8 @@ _RFC3339 = re.compile(
     r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]{1,9}))?"
     r"(?:[Zz]|([+-])([0-9]{2}):([0-9]{2}))"
 )
+_SPAN = re.compile(r"([0-9]{1,6})([hdw])")
+_UNIT_S = {"h": 3_600, "d": 86_400, "w": 604_800}
 EXAMPLE = "2027-01-31T00:00:00Z"
 _HOUR_MAX, _MINUTE_MAX = 23, 59
 
@@ -42,3 +44,20 @@ def parse_timestamp(text: str) -> int:
         raise ValueError("is not a date and time that exists") from None
     fraction = int((match[7] or "").ljust(9, "0"))
     return (since.days * 86_400 + since.seconds) * NANOS + fraction
+
+
+def parse_span(text: str) -> int:
+    """Nanoseconds in `12h`, `30d` or `4w`.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    match = _SPAN.fullmatch(text)
+    if match is None:
+        raise ValueError("is not a span of time")
+    return int(match[1]) * _UNIT_S[match[2]] * NANOS
+
+
+def shown(moment_ns: int) -> str:
+    """A moment to the second, as RFC 3339 in UTC."""
+    return (_EPOCH + timedelta(seconds=moment_ns // NANOS)).isoformat().replace("+00:00", "Z")

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import PurePath
+from typing import Protocol
 
 from rich.cells import cell_len
 from rich.text import Text
 
+from pdp.authoring.findings import Finding
 from pdp.cli.terminal import out
-from pdp.errors import ExpressionError, PolicyError
+from pdp.errors import ExpressionError, PolicyError, Position
 
 # A longer line is cut around the caret, so that it does not fill a screen.
 EXCERPT_CHARACTERS_MAX = 140
 _TAB = "    "
+_STYLES = {"warning": "bold yellow", "note": "bold cyan"}
 
 
 def where(folder: PurePath, path: str) -> str:
@@ -29,19 +32,43 @@ def show(problem: PolicyError, folder: PurePath, sources: Mapping[str, bytes]) -
         folder: the folder that was checked.
         sources: the documents' bytes, by path below the folder.
     """
-    position = problem.position
+    _show(problem, ("error: ", "bold red"), folder, sources)
+
+
+def show_finding(finding: Finding, folder: PurePath, sources: Mapping[str, bytes]) -> None:
+    """Print one finding that is no error, as `show` prints a problem."""
+    style = _STYLES[finding.severity.value]
+    label = f"{finding.severity.value}[{finding.kind.id}]: "
+    _show(finding, (label, style), folder, sources)
+
+
+class _Placed(Protocol):
+    """What is said about a place."""
+
+    @property
+    def message(self) -> str: ...
+    @property
+    def position(self) -> Position | None: ...
+    @property
+    def suggestion(self) -> str: ...
+
+
+def _show(
+    said: _Placed, label: tuple[str, str], folder: PurePath, sources: Mapping[str, bytes]
+) -> None:
+    position = said.position
     place = where(folder, position.path if position else "")
     if position and position.line:
         place = f"{place}:{position.line}:{position.column}"
-    out.print(Text.assemble((f"{place}: ", "bold"), ("error: ", "bold red"), problem.message))
+    out.print(Text.assemble((f"{place}: ", "bold"), label, said.message))
     if position and position.line:
         data = sources.get(position.path, b"")
-        _excerpt(data, position.line, position.column)
-    if problem.suggestion:
-        out.print(Text.assemble(("      = ", "blue"), problem.suggestion))
+        _excerpt(data, position.line, position.column, label[1])
+    if said.suggestion:
+        out.print(Text.assemble(("      = ", "blue"), said.suggestion))
 
 
-def _excerpt(data: bytes, line: int, column: int) -> None:
+def _excerpt(data: bytes, line: int, column: int, style: str) -> None:
     """The source line, and a caret below the character."""
     lines = data.decode(errors="replace").removeprefix("\ufeff").split("\n")
     if line > len(lines):
@@ -56,7 +83,7 @@ def _excerpt(data: bytes, line: int, column: int) -> None:
     out.print(Text.assemble((number, "blue"), text))
     # The caret goes by width on the screen: many characters take two cells.
     pad = " " * cell_len(before)
-    out.print(Text.assemble((" " * (len(number) - 2) + "| ", "blue"), pad, ("^", "bold red")))
+    out.print(Text.assemble((" " * (len(number) - 2) + "| ", "blue"), pad, ("^", style)))
 
 
 def _printable(text: str) -> str:
@@ -77,6 +104,22 @@ def as_json(problem: PolicyError, folder: PurePath) -> dict[str, object]:
         "kind": "expression" if isinstance(problem, ExpressionError) else "document",
         "message": problem.message,
         "suggestion": problem.suggestion,
+    }
+
+
+def finding_as_json(finding: Finding, folder: PurePath) -> dict[str, object]:
+    """One finding for machines; an empty `accepted` is not accepted."""
+    return {
+        "id": finding.kind.id,
+        "name": finding.kind.name,
+        "severity": finding.severity.value,
+        "path": where(folder, finding.position.path),
+        "line": finding.position.line,
+        "column": finding.position.column,
+        "subject": finding.subject,
+        "message": finding.message,
+        "suggestion": finding.suggestion,
+        "accepted": finding.accepted,
     }
 
 
