@@ -10,7 +10,12 @@ what an author tests is what the PDP answers. The steps, in this order:
     5 a subject token came, or one is required                        DENY(IDENTITY)
     6 the caller may not assert subjects of this type                 DENY(CALLER)
     7 the subject is denied by the emergency list                     DENY(IDENTITY)
-    8 the tenant's policies                                           the engine
+    8 the request does not fit the tenant's schemas                   DENY(SCHEMA)
+    9 the tenant's policies                                           the engine
+
+Schemas come after the caller policy, so that a stranger cannot find out what
+attributes there are; and before the rules, so that no rule meets what its
+author was told cannot come. Steps 8 and 9 are `PolicySet.decide`, together.
 
 Nothing here looks at freshness, deadlines or records: those need a clock and
 are the decision point's.

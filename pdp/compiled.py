@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp as TimestampPb
@@ -19,9 +19,11 @@ from google.protobuf.timestamp_pb2 import Timestamp as TimestampPb
 from pdp import checked_expr
 from pdp.callers import CallerEntry, CallerPolicy
 from pdp.cel.syntax import Expression
+from pdp.compiled_schema import schema_from_pb, schema_to_pb
 from pdp.errors import DocumentError, ExpressionError, InvalidRequestError, PolicyError, Position
 from pdp.model import Effect, Obligation
 from pdp.policy import PolicyDocument, RoleDocument, RuleDocument
+from pdp.schema import SchemaDocument
 from pdp.v1 import authorization_pb2 as wire_pb
 from pdp.v1 import bundle_pb2 as pb
 from pdp.value_codec import map_from_pb, map_to_pb
@@ -56,6 +58,7 @@ class CheckedCondition:
 
 
 Conditions = Mapping[tuple[Kind, str], CheckedCondition]
+Document: TypeAlias = PolicyDocument | CallerPolicy | SchemaDocument
 
 
 def encode_policy(document: PolicyDocument, source_path: str, conditions: Conditions) -> bytes:
@@ -118,7 +121,14 @@ def encode_callers(policy: CallerPolicy, source_path: str) -> bytes:
     return out.SerializeToString(deterministic=True)
 
 
-def decode(data: bytes) -> PolicyDocument | CallerPolicy:
+def encode_schema(document: SchemaDocument, source_path: str) -> bytes:
+    """The bytes of a schema; equal for equal arguments."""
+    out = pb.CompiledDocument(format_version=FORMAT_VERSION, source_path=source_path)
+    schema_to_pb(document, out.schema)
+    return out.SerializeToString(deterministic=True)
+
+
+def decode(data: bytes) -> Document:
     """A document from a bundle.
 
     Raises:
@@ -145,8 +155,10 @@ def decode(data: bytes) -> PolicyDocument | CallerPolicy:
                 return _policy(message.policy, path)
             case "callers":
                 return _callers(message.callers)
+            case "schema":
+                return schema_from_pb(message.schema)
             case _:
-                raise DocumentError("a compiled document is neither policy nor callers")
+                raise DocumentError("a compiled document is of no kind that is known")
     except PolicyError as error:
         if error.position is not None:
             raise

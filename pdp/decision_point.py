@@ -11,7 +11,7 @@ Steps, in this order, numbered where they are done:
     2  the deadline is spent                                DENY(DEADLINE)
     3  the snapshot, read once                              DENY(NO_BUNDLE)
     4  its freshness                                        DENY(STALE)
-    5  caller, tenant, subject, rules: `admission.decide`   its own causes
+    5  caller, tenant, subject, schemas, rules: `admission.decide`   its own causes
     6  the record is made and handed to the recorder
     7  a PERMIT waits until it is durable                   DENY(AUDIT)
     8  the freshness again: a PERMIT never leaves stale     DENY(STALE)
@@ -278,6 +278,7 @@ class DecisionPoint:
             decision.obligations,
             new_decision_id(call.clock_ns),
             call.bundle,
+            schema_violation=decision.schema_violation,
         )
         # (6) Every answer is recorded, denials too.
         record = await self._record(call, decision)
@@ -355,4 +356,5 @@ def _with_record(decision: Decision, record: RecordRef | None) -> Decision:
         decision.decision_id,
         decision.bundle,
         record,
+        decision.schema_violation,
     )

@@ -184,6 +184,8 @@ class Decision:
     decision_id: str = ""
     bundle: BundleRef | None = None
     record: RecordRef | None = None
+    # With the cause SCHEMA: what does not fit, `pdp.schema_check.Schemas.violation`.
+    schema_violation: str = ""
 
     def __bool__(self) -> bool:
         return self.effect is Effect.PERMIT

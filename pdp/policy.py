@@ -8,7 +8,7 @@ request. Nobody holds a half-compiled one.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pdp import engine
 from pdp.boundary import Admitted
@@ -16,7 +16,9 @@ from pdp.cel.compile import CompiledExpression, compile_expression
 from pdp.cel.limits import EvaluationLimits
 from pdp.cel.syntax import Expression
 from pdp.errors import PolicyError
-from pdp.model import Decision, Effect, Obligation, Verdict
+from pdp.model import Cause, Decision, Effect, Obligation, Verdict, deny
+from pdp.schema import SchemaDocument
+from pdp.schema_check import Schemas
 from pdp.values import Timestamp, Value
 
 ANY_ACTION = "*"
@@ -134,15 +136,22 @@ class Rule:
 
 
 class PolicySet:
-    """All rules of a tenant, found by resource type and action."""
+    """All rules of a tenant, found by resource type and action, and its schemas."""
 
-    def __init__(self, documents: Iterable[PolicyDocument], limits: EvaluationLimits) -> None:
+    def __init__(
+        self,
+        documents: Iterable[PolicyDocument],
+        limits: EvaluationLimits,
+        schemas: Iterable[SchemaDocument] = (),
+    ) -> None:
         """Compile.
 
         Raises:
             PolicyError: no document, a document without rules, a duplicate
-                name, an undefined role, or an expression that does not compile.
+                name, an undefined role, an expression or a schema that does
+                not compile.
         """
+        self._schemas = Schemas(schemas)
         self._by_type: dict[str, dict[str, list[Rule]]] = {}
         self._names: set[str] = set()
         for document in documents:
@@ -183,7 +192,13 @@ class PolicySet:
         return list({id(rule): rule for rules in by_action.values() for rule in rules}.values())
 
     def decide(self, admitted: Admitted, now_ns: int) -> tuple[Decision, list[Rule]]:
-        """The law on this set: the decision, and the candidates it looked at."""
+        """The law on this set: the decision, and the candidates it looked at.
+
+        INVARIANT: the schemas first. Whoever decides through this set has had
+        the request compared with them; nothing else may come before the rules.
+        """
+        if violation := self._schemas.violation(admitted.attributes):
+            return replace(deny(Cause.SCHEMA), schema_violation=violation), []
         request = admitted.request
         rules = self.candidates(request.resource.type, request.action.name, now_ns)
         facts = Facts({**admitted.attributes, "now": Timestamp(now_ns)})

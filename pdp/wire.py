@@ -181,6 +181,7 @@ def decision_to_pb(
         record=None
         if record is None
         else {"pdp_id": record.pdp_id, "seq": record.seq, "hash": record.hash},
+        schema_violation=decision.schema_violation,
     )
     for obligation in decision.obligations:
         obligation_to_pb(obligation, out.obligations.add())
@@ -216,6 +217,7 @@ def decision_from_pb(message: pb.AuthorizeResponse) -> Decision:
         decision_id=message.decision_id,
         bundle=_bundle_from_pb(message),
         record=_record_from_pb(message),
+        schema_violation=message.schema_violation,
     )
     if effect is Effect.PERMIT:
         _check_permit(decision)

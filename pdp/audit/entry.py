@@ -181,6 +181,8 @@ def build_entry(decision: Decision, evidence: Evidence) -> audit_pb2.DecisionRec
         cause=cast("pb.Cause", decision.cause.value),
         rules=decision.rules,
         bundle=None if decision.bundle is None else _bundle(decision.bundle),
+        # Bounded by `pdp.schema_check`.
+        schema_violation=decision.schema_violation,
     )
     map_to_pb(evidence.attributes, entry.attributes, "attributes")
     for obligation in decision.obligations:

@@ -96,10 +96,11 @@ def _decision(decision: audit_pb2.DecisionRecord) -> str:
     effect = _name(pb.Effect, decision.effect, "EFFECT_")
     cause = _name(pb.Cause, decision.cause, "CAUSE_")
     rules = f" [{', '.join(decision.rules)}]" if decision.rules else ""
+    violation = f" [{decision.schema_violation}]" if decision.schema_violation else ""
     resource = f"{decision.resource_type}:{decision.resource_id}"
     return (
         f"{effect}({cause}) {decision.subject.type}:{decision.subject.id} {decision.action} "
-        f"{resource}{rules} by {decision.caller.spiffe_id} ({decision.decision_id})"
+        f"{resource}{rules}{violation} by {decision.caller.spiffe_id} ({decision.decision_id})"
     )
 
 

@@ -19,17 +19,17 @@ from pdp.authoring.documents import read_document
 from pdp.authoring.nodes import Map, Scalar
 from pdp.authoring.policy_document import read_policy
 from pdp.authoring.problems import Problems, closest, one_of, word
+from pdp.authoring.schema_document import read_schema
 from pdp.authoring.sources import check_path, is_test, read_folder
 from pdp.callers import CallerPolicy
 from pdp.cel.limits import EvaluationLimits
 from pdp.errors import DocumentError, PolicyError, Position
 from pdp.policy import PolicyDocument, PolicySet
+from pdp.schema import SchemaDocument, Target, described
 
 # Where a bundle keeps the sources; `CompiledDocument.source_path` says it so.
 SOURCES_PREFIX = "sources/"
-_KINDS = ("callers", "tests")
-# The kinds of a coming release, so that the message is not "unknown".
-_SCHEMA_KINDS = frozenset({"schema", "schemas", "subject-schema", "resource-schema"})
+_KINDS = ("callers", "schema", "tests")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,7 @@ class Compilation:
         problems: sorted by position; empty means that a bundle may be built.
         policies: the policies, as the PDP will load them.
         callers: the caller policy, as the PDP will load it.
+        schemas: the schemas, as the PDP will load them.
         sources: the text of every document, for excerpts.
         roots: every document that is YAML, for places.
     """
@@ -60,6 +61,7 @@ class Compilation:
     callers: CallerPolicy | None
     sources: Mapping[str, bytes]
     roots: Mapping[str, Map] = field(default_factory=dict)
+    schemas: tuple[SchemaDocument, ...] = ()
 
     @property
     def rule_names(self) -> frozenset[str]:
@@ -69,10 +71,12 @@ class Compilation:
     @property
     def counts(self) -> tuple[tuple[int, str], ...]:
         """How many of what came out, for people."""
+        schemas = ((len(self.schemas), "schema"),) if self.schemas else ()
         return (
             (len(self.policies), "policy"),
             (len(self.rule_names), "rule"),
             (int(self.callers is not None), "caller policy"),
+            *schemas,
         )
 
     def raise_if_failed(self) -> None:
@@ -97,7 +101,7 @@ class Compilation:
             PolicyError: there are problems.
         """
         self.raise_if_failed()
-        return PolicySet(self.policies, limits)
+        return PolicySet(self.policies, limits, self.schemas)
 
 
 def compile_directory(folder: Path, checker: Checker | None = None) -> Compilation:
@@ -160,6 +164,9 @@ class _Compilation:
         self.roots: dict[str, Map] = {}
         self.policies: list[PolicyDocument] = []
         self.callers: CallerPolicy | None = None
+        self.schemas: list[SchemaDocument] = []
+        # What each schema is about, and where that is said.
+        self.targets: dict[tuple[Target, str], Position] = {}
         # Where a policy name, or the caller policy, was first seen.
         self.names: dict[str, Position] = {}
         self.callers_position: Position | None = None
@@ -178,6 +185,7 @@ class _Compilation:
             self.callers,
             self.sources,
             self.roots,
+            tuple(self.schemas),
         )
 
     def _check_whole(self) -> None:
@@ -200,10 +208,11 @@ class _Compilation:
         data = b""
         if root is not None and root.get("policy") is not None:
             data = self._policy(path, root)
-        elif root is not None and self._kind(root) == "callers":
-            data = self._callers(path, root)
+        elif root is not None and (kind := self._kind(root)) in {"callers", "schema"}:
+            read = self._callers if kind == "callers" else self._schema
+            data = read(path, root)
         else:
-            # It may have been meant as either: no second problem says that there is none.
+            # It may have been meant as any: no second problem says that there is none.
             self.unknown = True
         if not data or len(self.problems) > before:
             return
@@ -216,11 +225,13 @@ class _Compilation:
             self.documents.append(CompiledFile(path, self.sources[path], data))
             if isinstance(document, CallerPolicy):
                 self.callers = document
+            elif isinstance(document, SchemaDocument):
+                self.schemas.append(document)
             else:
                 self.policies.append(document)
 
     def _kind(self, root: Map) -> str:
-        """The kind of a document that is no policy; anything but `callers` is a problem."""
+        """The kind of a document that is no policy; what is not known is a problem."""
         node = root.get("kind")
         if node is None:
             near = (closest(key.text, ["policy", "kind"]) for key, _ in root.entries)
@@ -231,10 +242,7 @@ class _Compilation:
         if kind == "tests":
             message, hint = "tests in a file of policies", "name the file `…_test.yaml`"
             self.problems.add(node.position, message, hint)
-        elif kind in _SCHEMA_KINDS:
-            message = "schemas are not available yet"
-            self.problems.add(node.position, message, "remove the document until they are")
-        elif kind != "callers":
+        elif kind not in {"callers", "schema"}:
             hint = closest(kind, _KINDS) or f"it may be {one_of(_KINDS)}; a policy has none"
             self.problems.add(node.position, f"kind {word(kind)} is unknown", hint)
         return kind
@@ -263,3 +271,15 @@ class _Compilation:
         if len(self.problems) > before:
             return b""
         return compiled.encode_callers(CallerPolicy(entries), SOURCES_PREFIX + path)
+
+    def _schema(self, path: str, root: Map) -> bytes:
+        draft = read_schema(root, self.problems)
+        if draft is None:
+            return b""
+        document = draft.document
+        first = self.targets.setdefault((document.target, document.name), draft.position)
+        if first != draft.position:
+            message = f"there is a second schema of {described(document)}"
+            self.problems.add(draft.position, message, f"the other one is at {first}")
+            return b""
+        return compiled.encode_schema(document, SOURCES_PREFIX + path)

@@ -19,7 +19,7 @@ from pdp.errors import PolicyError, Position
 from pdp.model import Action, Cause, Effect, Obligation, Request, Resource, Subject
 from pdp.values import Value
 
-# What the rules and the caller policy can answer; the others need a clock, a disk or a network.
+# What rules, schemas and the caller policy can answer; others need a clock, disk or network.
 CAUSES = tuple(
     cause.name
     for cause in (
@@ -29,6 +29,7 @@ CAUSES = tuple(
         Cause.BUDGET,
         Cause.CALLER,
         Cause.IDENTITY,
+        Cause.SCHEMA,
     )
 )
 _EFFECTS = tuple(effect.name for effect in Effect)

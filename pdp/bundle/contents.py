@@ -21,6 +21,7 @@ from pdp.callers import CallerPolicy
 from pdp.cel.limits import EvaluationLimits
 from pdp.errors import BundleRefusedError, PdpError
 from pdp.policy import PolicyDocument, PolicySet
+from pdp.schema import SchemaDocument
 
 SOURCES = "sources/"
 COMPILED = "compiled/"
@@ -126,10 +127,13 @@ def compile_bundle(
     """
     policies: list[PolicyDocument] = []
     callers: list[CallerPolicy] = []
+    schemas: list[SchemaDocument] = []
     for path in sorted(bundle.compiled):
         document = _decode(path, bundle.compiled[path])
         if isinstance(document, CallerPolicy):
             callers.append(document)
+        elif isinstance(document, SchemaDocument):
+            schemas.append(document)
         else:
             policies.append(document)
     if len(callers) != 1:
@@ -139,7 +143,7 @@ def compile_bundle(
     for entry in callers[0].entries:
         anchor.check_caller(entry.id)
     try:
-        return PolicySet(policies, limits), callers[0]
+        return PolicySet(policies, limits, schemas), callers[0]
     except PdpError as error:
         raise BundleRefusedError(f"the policies do not compile: {error}") from error
 
@@ -158,7 +162,7 @@ def refuse_other_tenants(tenant: str, callers: CallerPolicy) -> None:
             )
 
 
-def _decode(path: str, data: bytes) -> PolicyDocument | CallerPolicy:
+def _decode(path: str, data: bytes) -> compiled.Document:
     try:
         return compiled.decode(data)
     except PdpError as error:

@@ -256,6 +256,7 @@ def _show(decision: Decision, reason: str, microseconds: int, *, as_json: bool) 
     out.print(f"[{colour}]{decision.effect.name}[/{colour}] ({decision.cause.name})")
     rows = [
         ("reason", reason),
+        ("violation", decision.schema_violation),
         ("rules", ", ".join(decision.rules)),
         *(
             ("obligation", f"{duty.type}:{duty.id} {json.dumps(_plain(duty.properties))}")
@@ -277,6 +278,7 @@ def _as_json(decision: Decision, reason: str, microseconds: int) -> dict[str, ob
         "effect": decision.effect.name,
         "cause": decision.cause.name,
         "reason": reason or None,
+        "schema_violation": decision.schema_violation or None,
         "rules": list(decision.rules),
         "obligations": [
             {"type": duty.type, "id": duty.id, "properties": _plain(duty.properties)}

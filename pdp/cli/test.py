@@ -174,8 +174,9 @@ def show_failed(outcomes: Sequence[Outcome], folder: Path) -> None:
             out.print(Text(line))
         # `is not None`: a denial is false, that is what its truth value is for.
         if outcome.decision is not None and outcome.differences:
-            said = ", ".join(outcome.decision.rules) or "no rule"
-            out.print(Text(f"      {outcome.decision.cause.name} by {said}"))
+            said = f"by {', '.join(outcome.decision.rules) or 'no rule'}"
+            said = outcome.decision.schema_violation or said
+            out.print(Text(f"      {outcome.decision.cause.name} {said}"))
 
 
 def _show_json(outcomes: Sequence[Outcome], folder: Path, unnamed: Sequence[str]) -> None:
@@ -189,6 +190,9 @@ def _show_json(outcomes: Sequence[Outcome], folder: Path, unnamed: Sequence[str]
             "passed": outcome.passed,
             "effect": outcome.decision.effect.name if outcome.decision is not None else None,
             "cause": outcome.decision.cause.name if outcome.decision is not None else None,
+            "schema_violation": (
+                outcome.decision.schema_violation if outcome.decision is not None else ""
+            ),
             "rules": list(outcome.decision.rules) if outcome.decision is not None else [],
             "refused": outcome.refused,
             "differences": [

@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from pdp.v1 import authorization_pb2 as pdp_dot_v1_dot_authorization__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12pdp/v1/audit.proto\x12\x06pdp.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1apdp/v1/authorization.proto\"\x92\x02\n\x06Record\x12\x16\n\x0e\x66ormat_version\x18\x01 \x01(\r\x12\x0e\n\x06pdp_id\x18\x02 \x01(\t\x12\x0b\n\x03seq\x18\x03 \x01(\x04\x12\x11\n\tprev_hash\x18\x04 \x01(\x0c\x12(\n\x04time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x08\x64\x65\x63ision\x18\x06 \x01(\x0b\x32\x16.pdp.v1.DecisionRecordH\x00\x12)\n\x0bspool_event\x18\x07 \x01(\x0b\x32\x12.pdp.v1.SpoolEventH\x00\x12\x37\n\x12suppressed_denials\x18\x08 \x01(\x0b\x32\x19.pdp.v1.SuppressedDenialsH\x00\x42\x06\n\x04\x62ody\"\xbb\x04\n\x0e\x44\x65\x63isionRecord\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0e\n\x06tenant\x18\x03 \x01(\t\x12!\n\x06\x63\x61ller\x18\x04 \x01(\x0b\x32\x11.pdp.v1.CallerRef\x12#\n\x07subject\x18\x05 \x01(\x0b\x32\x12.pdp.v1.SubjectRef\x12\x0e\n\x06\x61\x63tion\x18\x06 \x01(\t\x12\x15\n\rresource_type\x18\x07 \x01(\t\x12\x13\n\x0bresource_id\x18\x08 \x01(\t\x12:\n\nattributes\x18\t \x03(\x0b\x32&.pdp.v1.DecisionRecord.AttributesEntry\x12\x16\n\x0erequest_digest\x18\n \x01(\x0c\x12\x0f\n\x07request\x18\x0b \x01(\x0c\x12\x1e\n\x06\x65\x66\x66\x65\x63t\x18\x0c \x01(\x0e\x32\x0e.pdp.v1.Effect\x12\x1c\n\x05\x63\x61use\x18\r \x01(\x0e\x32\r.pdp.v1.Cause\x12\r\n\x05rules\x18\x0e \x03(\t\x12\'\n\x0bobligations\x18\x0f \x03(\x0b\x32\x12.pdp.v1.Obligation\x12!\n\x06\x62undle\x18\x10 \x01(\x0b\x32\x11.pdp.v1.BundleRef\x12\x11\n\ttruncated\x18\x11 \x01(\x08\x12\x19\n\x11\x61ttributes_digest\x18\x12 \x01(\x0c\x1a@\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x1c\n\x05value\x18\x02 \x01(\x0b\x32\r.pdp.v1.Value:\x02\x38\x01\"<\n\tCallerRef\x12\x11\n\tspiffe_id\x18\x01 \x01(\t\x12\x0e\n\x06serial\x18\x02 \x01(\t\x12\x0c\n\x04peer\x18\x03 \x01(\t\"C\n\nSubjectRef\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12\x0e\n\x06issuer\x18\x03 \x01(\t\x12\x0b\n\x03jti\x18\x04 \x01(\t\"\xfc\x01\n\nSpoolEvent\x12%\n\x04kind\x18\x01 \x01(\x0e\x32\x17.pdp.v1.SpoolEvent.Kind\x12\x0f\n\x07segment\x18\x02 \x01(\t\x12\x0e\n\x06offset\x18\x03 \x01(\x04\x12\r\n\x05\x62ytes\x18\x04 \x01(\x04\x12\x11\n\tlast_head\x18\x05 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x06 \x01(\t\x12\x0f\n\x07opening\x18\x07 \x01(\r\"c\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\r\n\tKIND_BOOT\x10\x01\x12\x12\n\x0eKIND_TORN_TAIL\x10\x02\x12\x0f\n\x0bKIND_DAMAGE\x10\x03\x12\x11\n\rKIND_POISONED\x10\x04\"g\n\x11SuppressedDenials\x12\'\n\x06\x63ounts\x18\x01 \x03(\x0b\x32\x17.pdp.v1.SuppressedCount\x12)\n\x05since\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"Q\n\x0fSuppressedCount\x12\x11\n\tspiffe_id\x18\x01 \x01(\t\x12\x1c\n\x05\x63\x61use\x18\x02 \x01(\x0e\x32\r.pdp.v1.Cause\x12\r\n\x05\x63ount\x18\x03 \x01(\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12pdp/v1/audit.proto\x12\x06pdp.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1apdp/v1/authorization.proto\"\x92\x02\n\x06Record\x12\x16\n\x0e\x66ormat_version\x18\x01 \x01(\r\x12\x0e\n\x06pdp_id\x18\x02 \x01(\t\x12\x0b\n\x03seq\x18\x03 \x01(\x04\x12\x11\n\tprev_hash\x18\x04 \x01(\x0c\x12(\n\x04time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x08\x64\x65\x63ision\x18\x06 \x01(\x0b\x32\x16.pdp.v1.DecisionRecordH\x00\x12)\n\x0bspool_event\x18\x07 \x01(\x0b\x32\x12.pdp.v1.SpoolEventH\x00\x12\x37\n\x12suppressed_denials\x18\x08 \x01(\x0b\x32\x19.pdp.v1.SuppressedDenialsH\x00\x42\x06\n\x04\x62ody\"\xd5\x04\n\x0e\x44\x65\x63isionRecord\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0e\n\x06tenant\x18\x03 \x01(\t\x12!\n\x06\x63\x61ller\x18\x04 \x01(\x0b\x32\x11.pdp.v1.CallerRef\x12#\n\x07subject\x18\x05 \x01(\x0b\x32\x12.pdp.v1.SubjectRef\x12\x0e\n\x06\x61\x63tion\x18\x06 \x01(\t\x12\x15\n\rresource_type\x18\x07 \x01(\t\x12\x13\n\x0bresource_id\x18\x08 \x01(\t\x12:\n\nattributes\x18\t \x03(\x0b\x32&.pdp.v1.DecisionRecord.AttributesEntry\x12\x16\n\x0erequest_digest\x18\n \x01(\x0c\x12\x0f\n\x07request\x18\x0b \x01(\x0c\x12\x1e\n\x06\x65\x66\x66\x65\x63t\x18\x0c \x01(\x0e\x32\x0e.pdp.v1.Effect\x12\x1c\n\x05\x63\x61use\x18\r \x01(\x0e\x32\r.pdp.v1.Cause\x12\r\n\x05rules\x18\x0e \x03(\t\x12\'\n\x0bobligations\x18\x0f \x03(\x0b\x32\x12.pdp.v1.Obligation\x12!\n\x06\x62undle\x18\x10 \x01(\x0b\x32\x11.pdp.v1.BundleRef\x12\x11\n\ttruncated\x18\x11 \x01(\x08\x12\x19\n\x11\x61ttributes_digest\x18\x12 \x01(\x0c\x12\x18\n\x10schema_violation\x18( \x01(\t\x1a@\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x1c\n\x05value\x18\x02 \x01(\x0b\x32\r.pdp.v1.Value:\x02\x38\x01\"<\n\tCallerRef\x12\x11\n\tspiffe_id\x18\x01 \x01(\t\x12\x0e\n\x06serial\x18\x02 \x01(\t\x12\x0c\n\x04peer\x18\x03 \x01(\t\"C\n\nSubjectRef\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12\x0e\n\x06issuer\x18\x03 \x01(\t\x12\x0b\n\x03jti\x18\x04 \x01(\t\"\xfc\x01\n\nSpoolEvent\x12%\n\x04kind\x18\x01 \x01(\x0e\x32\x17.pdp.v1.SpoolEvent.Kind\x12\x0f\n\x07segment\x18\x02 \x01(\t\x12\x0e\n\x06offset\x18\x03 \x01(\x04\x12\r\n\x05\x62ytes\x18\x04 \x01(\x04\x12\x11\n\tlast_head\x18\x05 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x06 \x01(\t\x12\x0f\n\x07opening\x18\x07 \x01(\r\"c\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\r\n\tKIND_BOOT\x10\x01\x12\x12\n\x0eKIND_TORN_TAIL\x10\x02\x12\x0f\n\x0bKIND_DAMAGE\x10\x03\x12\x11\n\rKIND_POISONED\x10\x04\"g\n\x11SuppressedDenials\x12\'\n\x06\x63ounts\x18\x01 \x03(\x0b\x32\x17.pdp.v1.SuppressedCount\x12)\n\x05since\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"Q\n\x0fSuppressedCount\x12\x11\n\tspiffe_id\x18\x01 \x01(\t\x12\x1c\n\x05\x63\x61use\x18\x02 \x01(\x0e\x32\r.pdp.v1.Cause\x12\r\n\x05\x63ount\x18\x03 \x01(\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,19 +38,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RECORD']._serialized_start=92
   _globals['_RECORD']._serialized_end=366
   _globals['_DECISIONRECORD']._serialized_start=369
-  _globals['_DECISIONRECORD']._serialized_end=940
-  _globals['_DECISIONRECORD_ATTRIBUTESENTRY']._serialized_start=876
-  _globals['_DECISIONRECORD_ATTRIBUTESENTRY']._serialized_end=940
-  _globals['_CALLERREF']._serialized_start=942
-  _globals['_CALLERREF']._serialized_end=1002
-  _globals['_SUBJECTREF']._serialized_start=1004
-  _globals['_SUBJECTREF']._serialized_end=1071
-  _globals['_SPOOLEVENT']._serialized_start=1074
-  _globals['_SPOOLEVENT']._serialized_end=1326
-  _globals['_SPOOLEVENT_KIND']._serialized_start=1227
-  _globals['_SPOOLEVENT_KIND']._serialized_end=1326
-  _globals['_SUPPRESSEDDENIALS']._serialized_start=1328
-  _globals['_SUPPRESSEDDENIALS']._serialized_end=1431
-  _globals['_SUPPRESSEDCOUNT']._serialized_start=1433
-  _globals['_SUPPRESSEDCOUNT']._serialized_end=1514
+  _globals['_DECISIONRECORD']._serialized_end=966
+  _globals['_DECISIONRECORD_ATTRIBUTESENTRY']._serialized_start=902
+  _globals['_DECISIONRECORD_ATTRIBUTESENTRY']._serialized_end=966
+  _globals['_CALLERREF']._serialized_start=968
+  _globals['_CALLERREF']._serialized_end=1028
+  _globals['_SUBJECTREF']._serialized_start=1030
+  _globals['_SUBJECTREF']._serialized_end=1097
+  _globals['_SPOOLEVENT']._serialized_start=1100
+  _globals['_SPOOLEVENT']._serialized_end=1352
+  _globals['_SPOOLEVENT_KIND']._serialized_start=1253
+  _globals['_SPOOLEVENT_KIND']._serialized_end=1352
+  _globals['_SUPPRESSEDDENIALS']._serialized_start=1354
+  _globals['_SUPPRESSEDDENIALS']._serialized_end=1457
+  _globals['_SUPPRESSEDCOUNT']._serialized_start=1459
+  _globals['_SUPPRESSEDCOUNT']._serialized_end=1540
 # @@protoc_insertion_point(module_scope)

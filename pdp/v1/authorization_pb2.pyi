@@ -214,7 +214,7 @@ class RecordRef(_message.Message):
     def __init__(self, pdp_id: _Optional[str] = ..., seq: _Optional[int] = ..., hash: _Optional[bytes] = ...) -> None: ...
 
 class AuthorizeResponse(_message.Message):
-    __slots__ = ("request_id", "request_digest", "effect", "cause", "decision_id", "rules", "obligations", "bundle", "record")
+    __slots__ = ("request_id", "request_digest", "effect", "cause", "decision_id", "rules", "obligations", "bundle", "record", "schema_violation")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     REQUEST_DIGEST_FIELD_NUMBER: _ClassVar[int]
     EFFECT_FIELD_NUMBER: _ClassVar[int]
@@ -224,6 +224,7 @@ class AuthorizeResponse(_message.Message):
     OBLIGATIONS_FIELD_NUMBER: _ClassVar[int]
     BUNDLE_FIELD_NUMBER: _ClassVar[int]
     RECORD_FIELD_NUMBER: _ClassVar[int]
+    SCHEMA_VIOLATION_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     request_digest: bytes
     effect: Effect
@@ -233,4 +234,5 @@ class AuthorizeResponse(_message.Message):
     obligations: _containers.RepeatedCompositeFieldContainer[Obligation]
     bundle: BundleRef
     record: RecordRef
-    def __init__(self, request_id: _Optional[str] = ..., request_digest: _Optional[bytes] = ..., effect: _Optional[_Union[Effect, str]] = ..., cause: _Optional[_Union[Cause, str]] = ..., decision_id: _Optional[str] = ..., rules: _Optional[_Iterable[str]] = ..., obligations: _Optional[_Iterable[_Union[Obligation, _Mapping]]] = ..., bundle: _Optional[_Union[BundleRef, _Mapping]] = ..., record: _Optional[_Union[RecordRef, _Mapping]] = ...) -> None: ...
+    schema_violation: str
+    def __init__(self, request_id: _Optional[str] = ..., request_digest: _Optional[bytes] = ..., effect: _Optional[_Union[Effect, str]] = ..., cause: _Optional[_Union[Cause, str]] = ..., decision_id: _Optional[str] = ..., rules: _Optional[_Iterable[str]] = ..., obligations: _Optional[_Iterable[_Union[Obligation, _Mapping]]] = ..., bundle: _Optional[_Union[BundleRef, _Mapping]] = ..., record: _Optional[_Union[RecordRef, _Mapping]] = ..., schema_violation: _Optional[str] = ...) -> None: ...

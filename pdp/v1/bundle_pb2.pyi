@@ -3,6 +3,7 @@ import datetime
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from pdp.v1 import authorization_pb2 as _authorization_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
@@ -11,16 +12,18 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class CompiledDocument(_message.Message):
-    __slots__ = ("format_version", "source_path", "policy", "callers")
+    __slots__ = ("format_version", "source_path", "policy", "callers", "schema")
     FORMAT_VERSION_FIELD_NUMBER: _ClassVar[int]
     SOURCE_PATH_FIELD_NUMBER: _ClassVar[int]
     POLICY_FIELD_NUMBER: _ClassVar[int]
     CALLERS_FIELD_NUMBER: _ClassVar[int]
+    SCHEMA_FIELD_NUMBER: _ClassVar[int]
     format_version: int
     source_path: str
     policy: CompiledPolicy
     callers: CompiledCallers
-    def __init__(self, format_version: _Optional[int] = ..., source_path: _Optional[str] = ..., policy: _Optional[_Union[CompiledPolicy, _Mapping]] = ..., callers: _Optional[_Union[CompiledCallers, _Mapping]] = ...) -> None: ...
+    schema: CompiledSchema
+    def __init__(self, format_version: _Optional[int] = ..., source_path: _Optional[str] = ..., policy: _Optional[_Union[CompiledPolicy, _Mapping]] = ..., callers: _Optional[_Union[CompiledCallers, _Mapping]] = ..., schema: _Optional[_Union[CompiledSchema, _Mapping]] = ...) -> None: ...
 
 class CompiledCondition(_message.Message):
     __slots__ = ("source", "checked_expr", "line", "column")
@@ -123,3 +126,107 @@ class AssertedSubjects(_message.Message):
 class TokenRequired(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
+
+class CompiledSchema(_message.Message):
+    __slots__ = ("target", "name", "schema")
+    class Target(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        TARGET_UNSPECIFIED: _ClassVar[CompiledSchema.Target]
+        TARGET_SUBJECT: _ClassVar[CompiledSchema.Target]
+        TARGET_RESOURCE: _ClassVar[CompiledSchema.Target]
+        TARGET_ACTION: _ClassVar[CompiledSchema.Target]
+        TARGET_CONTEXT: _ClassVar[CompiledSchema.Target]
+    TARGET_UNSPECIFIED: CompiledSchema.Target
+    TARGET_SUBJECT: CompiledSchema.Target
+    TARGET_RESOURCE: CompiledSchema.Target
+    TARGET_ACTION: CompiledSchema.Target
+    TARGET_CONTEXT: CompiledSchema.Target
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SCHEMA_FIELD_NUMBER: _ClassVar[int]
+    target: CompiledSchema.Target
+    name: str
+    schema: SchemaNode
+    def __init__(self, target: _Optional[_Union[CompiledSchema.Target, str]] = ..., name: _Optional[str] = ..., schema: _Optional[_Union[SchemaNode, _Mapping]] = ...) -> None: ...
+
+class SchemaNode(_message.Message):
+    __slots__ = ("kinds", "values", "properties", "open", "additional", "items", "min_length", "max_length", "min_items", "max_items", "pattern", "date_time", "minimum", "maximum")
+    class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        KIND_UNSPECIFIED: _ClassVar[SchemaNode.Kind]
+        KIND_NULL: _ClassVar[SchemaNode.Kind]
+        KIND_BOOL: _ClassVar[SchemaNode.Kind]
+        KIND_INT64: _ClassVar[SchemaNode.Kind]
+        KIND_UINT64: _ClassVar[SchemaNode.Kind]
+        KIND_DOUBLE: _ClassVar[SchemaNode.Kind]
+        KIND_STRING: _ClassVar[SchemaNode.Kind]
+        KIND_BYTES: _ClassVar[SchemaNode.Kind]
+        KIND_TIMESTAMP: _ClassVar[SchemaNode.Kind]
+        KIND_DURATION: _ClassVar[SchemaNode.Kind]
+        KIND_LIST: _ClassVar[SchemaNode.Kind]
+        KIND_MAP: _ClassVar[SchemaNode.Kind]
+    KIND_UNSPECIFIED: SchemaNode.Kind
+    KIND_NULL: SchemaNode.Kind
+    KIND_BOOL: SchemaNode.Kind
+    KIND_INT64: SchemaNode.Kind
+    KIND_UINT64: SchemaNode.Kind
+    KIND_DOUBLE: SchemaNode.Kind
+    KIND_STRING: SchemaNode.Kind
+    KIND_BYTES: SchemaNode.Kind
+    KIND_TIMESTAMP: SchemaNode.Kind
+    KIND_DURATION: SchemaNode.Kind
+    KIND_LIST: SchemaNode.Kind
+    KIND_MAP: SchemaNode.Kind
+    KINDS_FIELD_NUMBER: _ClassVar[int]
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    PROPERTIES_FIELD_NUMBER: _ClassVar[int]
+    OPEN_FIELD_NUMBER: _ClassVar[int]
+    ADDITIONAL_FIELD_NUMBER: _ClassVar[int]
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
+    MIN_LENGTH_FIELD_NUMBER: _ClassVar[int]
+    MAX_LENGTH_FIELD_NUMBER: _ClassVar[int]
+    MIN_ITEMS_FIELD_NUMBER: _ClassVar[int]
+    MAX_ITEMS_FIELD_NUMBER: _ClassVar[int]
+    PATTERN_FIELD_NUMBER: _ClassVar[int]
+    DATE_TIME_FIELD_NUMBER: _ClassVar[int]
+    MINIMUM_FIELD_NUMBER: _ClassVar[int]
+    MAXIMUM_FIELD_NUMBER: _ClassVar[int]
+    kinds: _containers.RepeatedScalarFieldContainer[SchemaNode.Kind]
+    values: SchemaValues
+    properties: _containers.RepeatedCompositeFieldContainer[SchemaProperty]
+    open: bool
+    additional: SchemaNode
+    items: SchemaNode
+    min_length: int
+    max_length: int
+    min_items: int
+    max_items: int
+    pattern: str
+    date_time: bool
+    minimum: SchemaBound
+    maximum: SchemaBound
+    def __init__(self, kinds: _Optional[_Iterable[_Union[SchemaNode.Kind, str]]] = ..., values: _Optional[_Union[SchemaValues, _Mapping]] = ..., properties: _Optional[_Iterable[_Union[SchemaProperty, _Mapping]]] = ..., open: bool = ..., additional: _Optional[_Union[SchemaNode, _Mapping]] = ..., items: _Optional[_Union[SchemaNode, _Mapping]] = ..., min_length: _Optional[int] = ..., max_length: _Optional[int] = ..., min_items: _Optional[int] = ..., max_items: _Optional[int] = ..., pattern: _Optional[str] = ..., date_time: bool = ..., minimum: _Optional[_Union[SchemaBound, _Mapping]] = ..., maximum: _Optional[_Union[SchemaBound, _Mapping]] = ...) -> None: ...
+
+class SchemaValues(_message.Message):
+    __slots__ = ("values",)
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    values: _containers.RepeatedCompositeFieldContainer[_authorization_pb2.Value]
+    def __init__(self, values: _Optional[_Iterable[_Union[_authorization_pb2.Value, _Mapping]]] = ...) -> None: ...
+
+class SchemaBound(_message.Message):
+    __slots__ = ("value", "exclusive")
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    EXCLUSIVE_FIELD_NUMBER: _ClassVar[int]
+    value: _authorization_pb2.Value
+    exclusive: bool
+    def __init__(self, value: _Optional[_Union[_authorization_pb2.Value, _Mapping]] = ..., exclusive: bool = ...) -> None: ...
+
+class SchemaProperty(_message.Message):
+    __slots__ = ("name", "required", "schema")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    REQUIRED_FIELD_NUMBER: _ClassVar[int]
+    SCHEMA_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    required: bool
+    schema: SchemaNode
+    def __init__(self, name: _Optional[str] = ..., required: bool = ..., schema: _Optional[_Union[SchemaNode, _Mapping]] = ...) -> None: ...
