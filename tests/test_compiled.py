@@ -15,10 +15,12 @@ from pdp.authoring.checker import Checker
 from pdp.authoring.compilation import Compilation, compile_directory
 from pdp.callers import CallerEntry, CallerPolicy
 from pdp.cel.limits import EvaluationLimits
-from pdp.compiled import decode, encode_callers, encode_policy
+from pdp.compiled import Document, decode, encode_callers, encode_policy
 from pdp.errors import DocumentError, ExpressionError, PolicyError
 from pdp.model import Effect, Obligation
 from pdp.policy import PolicyDocument, PolicySet, RuleDocument
+from pdp.schema import SchemaDocument
+from pdp.schema_check import Schemas
 from pdp.v1 import authorization_pb2 as wire_pb
 from pdp.v1 import bundle_pb2 as pb
 from pdp.values import Duration, Timestamp, Uint, Value
@@ -169,7 +171,7 @@ def _set(path: str, value: object) -> Callable[[pb.CompiledDocument], object]:
         (lambda m: setattr(m, "format_version", 2), "format 2 of a compiled document"),
         (lambda m: setattr(m, "format_version", 0), "format 0 of a compiled document"),
         (lambda m: setattr(m, "source_path", ""), "does not name its source"),
-        (lambda m: m.ClearField("policy"), "neither policy nor callers"),
+        (lambda m: m.ClearField("policy"), "of no kind that is known"),
         (_set("name", ""), "the name of a policy is empty"),
         (_set("resource_type", ""), "the resource type of policy `p` is empty"),
         (_set("rules.0.id", ""), "the id of a rule is empty"),
@@ -276,12 +278,14 @@ def test_a_damaged_condition_is_refused_at_its_place(sample: Compilation) -> Non
     assert (caught.value.position.line, caught.value.position.column) == (when.line, when.column)
 
 
-def load(data: bytes) -> PolicyDocument | CallerPolicy | None:
+def load(data: bytes) -> Document | None:
     """A document as the PDP loads it, or None when it is refused; nothing else is raised."""
     try:
         document = decode(data)
         if isinstance(document, PolicyDocument):
             PolicySet([document], EvaluationLimits())
+        elif isinstance(document, SchemaDocument):
+            Schemas([document])
     except PolicyError:
         return None
     return document

@@ -15,6 +15,7 @@ from pdp.authoring.checker import CONDITION_VARIABLES, Checker
 from pdp.authoring.compilation import compile_document
 from pdp.authoring.findings import KINDS
 from pdp.authoring.policy_tests import CAUSES
+from pdp.authoring.schema_keywords import KEYWORDS, ROOT_KEYWORDS
 from pdp.cel.limits import EvaluationLimits
 from tests.conftest import ROOT
 
@@ -77,12 +78,14 @@ def test_the_commands_of_the_sample_print_what_its_page_says() -> None:
 
 
 def test_every_piece_of_a_policy_on_the_page_compiles(checker: Checker) -> None:
-    """Pieces are marked `in a rule` or `in a policy`."""
+    """Pieces are marked `in a rule` or `in a policy`; `a schema` is a whole document."""
     pieces = [(where, text) for where, text in BLOCKS if not where.endswith(".yaml")]
-    assert len(pieces) == 4
+    assert len(pieces) == 5
     for where, text in pieces:
         indented = "".join(f"    {line}\n" for line in text.splitlines())
-        document = HEAD + RULE + {"in a rule": indented, "in a policy": text}[where]
+        document = HEAD + RULE + {"in a rule": indented, "in a policy": text}.get(where, "")
+        if where == "a schema":
+            document = text
         assert compile_document("p.yaml", document.encode(), checker).problems == (), text
 
 
@@ -154,3 +157,9 @@ def test_every_cause_that_a_test_may_expect_is_on_the_page() -> None:
     found = re.search(r"`cause` \(([^)]*)\)", PAGE)
     assert found is not None
     assert tuple(re.findall(r"`(\w+)`", found[1])) == CAUSES
+
+
+def test_every_word_of_json_schema_on_the_page_is_supported_and_no_other() -> None:
+    """The table of words is the reader's."""
+    shown = {name for row in table("word") for name in re.findall(r"`([$\w-]+)`", row[0])}
+    assert shown == {*KEYWORDS, *ROOT_KEYWORDS}

@@ -20,11 +20,30 @@ from pdp.authoring.policy_tests import read_tests
 from pdp.callers import CallerPolicy
 from pdp.cel.limits import EvaluationLimits
 from pdp.policy import PolicySet
+from pdp.schema import SchemaDocument
+from pdp.schema_check import Schemas
 from tests.conftest import ROOT, Ledger
 
 SAMPLE = ROOT / "policies" / "expense-reports"
 LIMITS = EvaluationLimits()
 SEED = 20_260_915
+
+
+SCHEMA = b"""kind: schema
+resource: report
+schema:
+  type: object
+  additionalProperties: false
+  required: [author]
+  $defs:
+    line: {type: object, properties: {amount: {type: integer, minimum: 0}}}
+  properties:
+    author: {type: string, minLength: 1, pattern: "^[a-z]+$"}
+    status: {enum: [draft, 1, null, true]}
+    due: {type: [string, "null"], format: date-time}
+    lines: {type: array, maxItems: 9, items: {$ref: "#/$defs/line"}}
+    at: {x-type: timestamp}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +61,7 @@ def documents(*, tests: bool) -> list[bytes]:
         if path.stem.endswith("_test") is tests
     ]
     assert len(found) == 5
-    return found
+    return found if tests else [*found, SCHEMA]
 
 
 def compile_one(data: bytes, checker: Checker) -> bool:
@@ -59,7 +78,9 @@ def compile_one(data: bytes, checker: Checker) -> bool:
     assert bool(found.problems) is not bool(found.documents)
     for document in found.documents:
         loaded = compiled.decode(document.compiled)
-        if not isinstance(loaded, CallerPolicy):
+        if isinstance(loaded, SchemaDocument):
+            Schemas([loaded])
+        elif not isinstance(loaded, CallerPolicy):
             PolicySet([loaded], LIMITS)
     return not found.problems
 
