@@ -57,6 +57,7 @@ _WELL_KNOWN = MappingProxyType(
         pb.CheckedType.WELL_KNOWN_TYPE_DURATION: Type("google.protobuf.Duration"),
     }
 )
+_OPTIONAL_FIELD = "_?._"
 _ROOT_TYPES = frozenset({"bool", "dyn"})
 _DAMAGED = "the checked form of this expression is damaged"
 
@@ -261,13 +262,24 @@ class _Decoder:
     def _call(self, node: pb.CheckedNode, level: int) -> Call:
         call = node.call_expr
         target = self.node(call.target, level + 1) if call.HasField("target") else None
-        args = tuple(self.node(argument, level + 1) for argument in call.args)
+        args = tuple(
+            self._field_name(argument)
+            if call.function == _OPTIONAL_FIELD and at == 1
+            else self.node(argument, level + 1)
+            for at, argument in enumerate(call.args)
+        )
         reference = self.references.get(node.id)
         overloads = () if reference is None else tuple(reference.overload_id)
         if not overloads:
             self.refuse(node, f"the function `{call.function}` was not resolved by the checker")
         at = self.offset(node)
         return Call(call.function, target, args, overloads, self.type_of(node), at)
+
+    def _field_name(self, node: pb.CheckedNode) -> Literal:
+        """The name in `operand.?name`, to which the checker gives no type."""
+        if node.const_expr.WhichOneof("constant_kind") != "string_value":
+            self.refuse(node, _DAMAGED, "a field without a name")
+        return Literal(node.const_expr.string_value, Type("string"), self.offset(node))
 
     def _list(self, node: pb.CheckedNode, level: int) -> ListNode:
         elements = tuple(self.node(element, level + 1) for element in node.list_expr.elements)

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pdp.cel.library.rows import Declaration
 from pdp.cel.syntax import Type
-from pdp.cel.values import BoolKey, make_map
+from pdp.cel.values import NONE, BoolKey, Optional, make_map
 from pdp.values import Duration, Timestamp, Uint
 
 _PRIMITIVES = {
@@ -28,6 +29,15 @@ _WELL_KNOWN = {
 }
 
 
+# What a case may say. Anything else, unknowns for one, changes what it means.
+_KEYS = frozenset(
+    {
+        *("name", "description", "section", "expr", "disableCheck", "checkOnly", "container"),
+        *("typeEnv", "bindings", "value", "typedResult", "evalError"),
+    }
+)
+
+
 class UnreadableError(Exception):
     """The case uses a type or value outside what is read here."""
 
@@ -39,6 +49,8 @@ class Case:
     name: str
     source: str
     variables: Mapping[str, str]
+    declarations: tuple[Declaration, ...]
+    container: str
     attributes: Mapping[str, Any]
     is_error: bool
     is_check_only: bool
@@ -53,21 +65,23 @@ def load(file: Path) -> list[tuple[str, Case | None]]:
         name = f"{raw['section']}/{raw['name']}"
         try:
             out.append((name, _case(name, raw)))
-        except UnreadableError:
+        except (UnreadableError, KeyError, TypeError, ValueError, AttributeError):
             out.append((name, None))
     return out
 
 
 def _case(name: str, raw: dict[str, Any]) -> Case:
-    if "container" in raw and "evalError" not in raw:
+    if not raw.keys() <= _KEYS:
         raise UnreadableError
     bindings = raw.get("bindings", {})
     # An unchecked case may bind names that nobody declared.
     variables = dict.fromkeys(bindings, "dyn") if "disableCheck" in raw else {}
+    declarations: list[Declaration] = []
     for declared in raw.get("typeEnv", ()):
-        if "ident" not in declared:
-            raise UnreadableError
-        variables[declared["name"]] = signature(declared["ident"]["type"])
+        if "function" in declared:
+            declarations += _functions(declared["name"], declared["function"])
+        else:
+            variables[declared["name"]] = signature(declared["ident"]["type"])
     typed = raw.get("typedResult", {})
     expected = raw.get("value", typed.get("result", {"boolValue": True}))
     is_error, is_check_only = "evalError" in raw, "checkOnly" in raw
@@ -75,12 +89,27 @@ def _case(name: str, raw: dict[str, Any]) -> Case:
         name=name,
         source=raw["expr"],
         variables=variables,
+        declarations=tuple(declarations),
+        container=raw.get("container", ""),
         attributes={key: value(bound["value"]) for key, bound in bindings.items()},
         is_error=is_error,
         is_check_only=is_check_only,
         deduced=signature(typed["deducedType"]) if "deducedType" in typed else "",
         expected=None if is_error or is_check_only else value(expected),
     )
+
+
+def _functions(name: str, raw: dict[str, Any]) -> list[Declaration]:
+    return [
+        Declaration(
+            function=name,
+            overload=overload["overloadId"],
+            parameters=tuple(signature(each) for each in overload.get("params", ())),
+            result=signature(overload["resultType"]),
+            member=overload.get("isInstanceFunction", False),
+        )
+        for overload in raw["overloads"]
+    ]
 
 
 def signature(raw: dict[str, Any]) -> str:
@@ -101,6 +130,11 @@ def signature(raw: dict[str, Any]) -> str:
             return f"map({signature(inner['keyType'])}, {signature(inner['valueType'])})"
         case "type":
             return f"type({signature(inner)})"
+        case "typeParam" if len(inner) == 1:
+            return str(inner)
+        case "abstractType":
+            kinds = ", ".join(signature(each) for each in inner.get("parameterTypes", ()))
+            return f"{inner['name']}({kinds})" if kinds else str(inner["name"])
         case _:
             raise UnreadableError
 
@@ -141,6 +175,8 @@ def tagged(item: Any) -> Any:
         return ("list", *map(tagged, item))
     if kind is dict:
         return ("map", frozenset((tagged(key), tagged(inner)) for key, inner in item.items()))
+    if kind is Optional:
+        return ("optional",) if item is NONE else ("optional", tagged(item.value))
     if kind is BoolKey:
         return ("bool", item.value)
     if kind is float:

@@ -302,11 +302,11 @@ def refusal(root: Node, source: str = "") -> ExpressionError:
 
 def test_refusal_names_the_function_and_its_place() -> None:
     """A function that is not there: line, column, name, and what to do."""
-    source = "true &&\n  d.reverse()"
-    node = Call("reverse", Ident("d", DYN, 10), (), ("string_reverse",), DYN, 11)
+    source = "true &&\n  d.backward()"
+    node = Call("backward", Ident("d", DYN, 10), (), ("string_backward",), DYN, 11)
     error = refusal(call("_&&_", "logical_and", Literal(True, BOOL, 0), node), source)
     assert (error.position.line, error.position.column) == (2, 4) if error.position else False
-    assert "`reverse`" in error.message
+    assert "`backward`" in error.message
     assert error.suggestion
 
 
@@ -357,7 +357,8 @@ def test_only_the_macros_own_shapes_are_loops() -> None:
     assert found.macro is Macro.EXISTS
     x, accu, one = Ident("x", DYN, 0), Ident("@result", BOOL, 0), Literal(1, Type("int"), 0)
     for changes in (
-        {"iter_var2": "y"},
+        {"iter_var2": "x"},
+        {"iter_var2": ".y"},
         {"accu_var": "accu"},
         {"accu_init": Literal(True, BOOL, 0)},
         {"accu_init": one},

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from pdp.authoring.checker import Checker
+from pdp.authoring.checker_environment import CONFIGURATION
 from pdp.cel import codegen, exact, fast_operators, semantics
 from pdp.cel.compile import CelError, CompiledExpression, compile_expression
 from pdp.cel.limits import EvaluationLimits
@@ -273,7 +274,7 @@ def test_has_is_not_a_substring_test_twin_without_guard(
 
 def oracle_answers(cases: list[dict[str, Any]]) -> list[list[list[Any]]]:
     """What Google's evaluator says, from a process of its own."""
-    request = json.dumps({"variables": VARIABLES, "cases": cases})
+    request = json.dumps({"configuration": CONFIGURATION, "variables": VARIABLES, "cases": cases})
     done = subprocess.run(
         [sys.executable, "-I", str(ORACLE)],
         input=request,

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from pdp.authoring.checker import Checker
+from pdp.authoring.checker_environment import DECLARATIONS, make_configuration
 from pdp.cel import fast_operators, semantics
 from pdp.checked_expr import decode
 from pdp.errors import ExpressionError
@@ -56,7 +57,12 @@ def answers(tiers: Tiers, attributes: Mapping[str, Any]) -> list[Any]:
 def outcome(case: celspec.Case, checker: Checker) -> str:
     """`pass`, `refused` (and an error was due), `not supported`, or what is wrong."""
     try:
-        checked = checker.check(case.source, case.variables)
+        checked = checker.check(
+            case.source,
+            case.variables,
+            configuration=make_configuration([*DECLARATIONS, *case.declarations]),
+            container=case.container,
+        )
         if case.deduced and checked.type != case.deduced:
             return f"type {checked.type}, want {case.deduced}"
         expression = decode(checked.checked_expr, case.source)

@@ -111,7 +111,7 @@ REFUSALS = [
     ("(true", "`)` is missing", 1, 6, ""),
     ("true &&", "stops too early", 1, 8, ""),
     ("'abc", "not closed", 1, 1, "close"),
-    ("context.?a", "`.?` is not supported", 1, 1, "has"),
+    ("context.?a == 1", "`==` cannot take", 1, 12, ""),
     ("if", "`if` is a reserved word", 1, 1, ""),
     ("has(subject.properties)", "`has(subject.properties)`", 1, 4, ""),
     ("has(subject.id) == 'a'", "`has(subject.id)`", 1, 4, "has(subject.id."),
@@ -123,7 +123,8 @@ REFUSALS = [
     ("'" + "x" * 20_000 + "'", "longer than 20000", 1, 1, "split"),
     ("'\ud800' == ''", "half a character", 1, 2, ""),
     ("true\x00 && false", "not expected", 1, 5, ""),
-    ("cel.bind(x, 1, x) == 1", "not defined", 1, 10, ""),
+    ("cel.bind(x.y, 1, x) == 1", "variable name", 1, 11, ""),
+    ("cel.block([1], cel.index(0)) == 1", "not defined", 1, 16, ""),
 ]
 
 

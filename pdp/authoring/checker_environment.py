@@ -99,6 +99,7 @@ def _read(text: str) -> tuple[dict[str, Any], str]:
     return kind, rest
 
 
-CONFIGURATION = make_configuration(
+DECLARATIONS: tuple[Declaration, ...] = tuple(
     declaration for library in LIBRARIES for declaration in library.declarations
 )
+CONFIGURATION = make_configuration(DECLARATIONS)

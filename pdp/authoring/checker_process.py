@@ -70,8 +70,9 @@ def _make_type(name: str, parameters: list[Any]) -> Any:
         "type": cel.Type.TYPE,
     }
     makers = {("list", 1): cel.Type.List, ("map", 2): cel.Type.Map, ("type", 1): cel.Type.Type}
-    if name == "optional_type" or "." in name.strip("."):
-        return plain[name] if name in plain else cel.Type.AbstractType(name, parameters)
+    # A type of our own has a namespace, so that a misspelt `strng` is still an error.
+    if name == "optional_type" or ("." in name and not name.startswith("google.")):
+        return cel.Type.AbstractType(name, parameters)
     if not parameters and name in plain:
         return plain[name]
     if (name, len(parameters)) in makers:

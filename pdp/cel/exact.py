@@ -9,15 +9,26 @@ No recursion but over the plan, whose depth is limited.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TypeAlias
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeAlias
 
 from pdp.cel import plan as plans
+from pdp.cel.containers import has, insert_all, items, pairs, select
 from pdp.cel.cost import Meter, charge
 from pdp.cel.library.rows import Function
 from pdp.cel.plan import Macro, Plan, Program
-from pdp.cel.semantics import bool_of, has, select
-from pdp.cel.values import CelError, Datum, keys, make_map, no_overload
+from pdp.cel.semantics import bool_of
+from pdp.cel.values import (
+    NONE,
+    CelError,
+    Datum,
+    Optional,
+    insert,
+    make_map,
+    make_optional_list,
+    make_optional_map,
+    no_overload,
+)
 
 
 class Run:
@@ -29,6 +40,15 @@ class Run:
         self.attributes = attributes
         self.meter = meter
         self.slots: list[Datum] = [None] * slots
+
+
+class Failed:
+    """What `cel.bind` keeps of a value that is an error."""
+
+    __slots__ = ("problem",)
+
+    def __init__(self, problem: str) -> None:
+        self.problem = problem
 
 
 Step: TypeAlias = Callable[[Run], Datum]
@@ -64,8 +84,12 @@ class Builder:
         """The closure of one plan."""
         made: Step
         match plan:
-            case plans.Constant() | plans.Attribute() | plans.Local() | plans.Use():
+            case plans.Constant() | plans.Attribute() | plans.Local() | plans.Bound() | plans.Use():
                 made = self._name(plan)
+            case plans.Bind(slot, value, body):
+                made = _bind(slot, self.step(value), self.step(body))
+            case plans.Otherwise(first, second, unwrap):
+                made = _otherwise(self.step(first), self.step(second), unwrap=unwrap)
             case plans.Field(operand, name):
                 made = _field(self.step(operand), name)
             case plans.Present(operand, name):
@@ -78,15 +102,18 @@ class Builder:
                 made = _decided(self.step(left), self.step(right), by=True, name="||")
             case plans.Choice(test, then, otherwise):
                 made = _choice(self.step(test), self.step(then), self.step(otherwise))
-            case plans.MakeList(elements):
-                made = _list([self.step(element) for element in elements])
-            case plans.MakeMap(entries):
-                made = _mapping([(self.step(key), self.step(value)) for key, value in entries])
+            case plans.MakeList(elements, optional):
+                made = _list([self.step(element) for element in elements], optional)
+            case plans.MakeMap(entries, optional):
+                pairs = [(self.step(key), self.step(value)) for key, value in entries]
+                made = _mapping(pairs, optional)
             case plans.Loop():
                 made = self._loop(plan)
         return made
 
-    def _name(self, plan: plans.Constant | plans.Attribute | plans.Local | plans.Use) -> Step:
+    def _name(
+        self, plan: plans.Constant | plans.Attribute | plans.Local | plans.Bound | plans.Use
+    ) -> Step:
         match plan:
             case plans.Constant(value):
                 return lambda _run: value
@@ -94,6 +121,8 @@ class Builder:
                 return _attribute(name)
             case plans.Local(slot):
                 return lambda run: run.slots[slot]
+            case plans.Bound(slot):
+                return _bound(slot)
             case plans.Use(definition):
                 if id(definition) not in self.definitions:
                     self.definitions[id(definition)] = self.step(definition.body)
@@ -103,15 +132,20 @@ class Builder:
         source = self.step(plan.source)
         test = None if plan.test is None else self.step(plan.test)
         transform = None if plan.transform is None else self.step(plan.transform)
-        slot, weight = plan.slot, plan.weight
+        elements = _elements(plan, source)
         if plan.macro is Macro.MAP:
-            return _map(source, test, transform, slot, weight)
+            return _map(elements, test, transform, plan.slot)
+        if plan.macro in {Macro.TABLE, Macro.MERGE}:
+            if transform is None or plan.second is None:
+                message = "a `transformMap` of nothing"
+                raise TypeError(message)
+            return _table(elements, test, transform, plan.slot, merge=plan.macro is Macro.MERGE)
         if test is None:
             message = "a quantifier without a condition"
             raise TypeError(message)
         if plan.macro is Macro.EXISTS_ONE:
-            return _exists_one(source, test, slot, weight)
-        return _quantifier(source, test, slot, weight, by=plan.macro is Macro.EXISTS)
+            return _exists_one(elements, test)
+        return _quantifier(elements, test, by=plan.macro is Macro.EXISTS)
 
 
 def _attribute(name: str) -> Step:
@@ -132,12 +166,57 @@ def _present(of: Step, name: str) -> Step:
     return lambda run: has(of(run), name)
 
 
-def _list(steps: list[Step]) -> Step:
+def _list(steps: list[Step], optional: frozenset[int]) -> Step:
+    if optional:
+        return lambda run: make_optional_list([step(run) for step in steps], optional)
     return lambda run: [step(run) for step in steps]
 
 
-def _mapping(pairs: list[tuple[Step, Step]]) -> Step:
+def _mapping(pairs: list[tuple[Step, Step]], optional: frozenset[int]) -> Step:
+    if optional:
+        return lambda run: make_optional_map(
+            [(key(run), value(run)) for key, value in pairs], optional
+        )
     return lambda run: make_map([(key(run), value(run)) for key, value in pairs])
+
+
+def _bind(slot: int, value: Step, body: Step) -> Step:
+    def step(run: Run) -> Datum:
+        try:
+            run.slots[slot] = value(run)
+        except CelError as error:
+            run.slots[slot] = Failed(str(error))
+        return body(run)
+
+    return step
+
+
+def _bound(slot: int) -> Step:
+    def step(run: Run) -> Datum:
+        value = run.slots[slot]
+        if type(value) is Failed:
+            raise CelError(value.problem)
+        return value
+
+    return step
+
+
+def _otherwise(first: Step, second: Step, *, unwrap: bool) -> Step:
+    """`or` and `orValue`: the other side is not looked at if there is a value."""
+    name = "orValue" if unwrap else "or"
+
+    def step(run: Run) -> Datum:
+        value = first(run)
+        if type(value) is not Optional:
+            raise no_overload(name, value)
+        if value is not NONE:
+            return value.value if unwrap else value
+        other = second(run)
+        if not unwrap and type(other) is not Optional:
+            raise no_overload(name, value, other)
+        return other
+
+    return step
 
 
 def _apply(function: Function, steps: list[Step]) -> Step:
@@ -191,24 +270,37 @@ def _choice(test: Step, then: Step, otherwise: Step) -> Step:
     return lambda run: then(run) if bool_of(test(run)) else otherwise(run)
 
 
-def items(source: Datum) -> list[Datum]:
-    """What a loop runs over: a list's elements, or a map's keys."""
-    if type(source) is list:
-        return source
-    if type(source) is dict:
-        return keys(source)
-    raise no_overload("loop", source)
+def _elements(plan: plans.Loop, source: Step) -> Callable[[Run], Iterator[None]]:
+    """Puts one element after the other into the loop's variables, and charges for each."""
+    slot, second, weight = plan.slot, plan.second, plan.weight
+
+    def one(run: Run) -> Iterator[None]:
+        for item in items(source(run)):
+            charge(run.meter, weight)
+            run.slots[slot] = item
+            yield
+
+    if second is None:
+        return one
+    other: int = second
+
+    def two(run: Run) -> Iterator[None]:
+        for key, item in pairs(source(run)):
+            charge(run.meter, weight)
+            run.slots[slot] = key
+            run.slots[other] = item
+            yield
+
+    return two
 
 
-def _quantifier(source: Step, test: Step, slot: int, weight: int, *, by: bool) -> Step:
+def _quantifier(elements: Callable[[Run], Iterator[None]], test: Step, *, by: bool) -> Step:
     """`exists` (decided by true) or `all` (by false), over all elements or up to the first."""
     name, other = ("exists" if by else "all"), not by
 
     def step(run: Run) -> Datum:
         problem = ""
-        for item in items(source(run)):
-            charge(run.meter, weight)
-            run.slots[slot] = item
+        for _ in elements(run):
             try:
                 value = test(run)
             except CelError as error:
@@ -225,30 +317,53 @@ def _quantifier(source: Step, test: Step, slot: int, weight: int, *, by: bool) -
     return step
 
 
-def _exists_one(source: Step, test: Step, slot: int, weight: int) -> Step:
+def _exists_one(elements: Callable[[Run], Iterator[None]], test: Step) -> Step:
     """Exactly one; an error anywhere is an error of the whole."""
 
     def step(run: Run) -> bool:
         found = 0
-        for item in items(source(run)):
-            charge(run.meter, weight)
-            run.slots[slot] = item
+        for _ in elements(run):
             found += bool_of(test(run))
         return found == 1
 
     return step
 
 
-def _map(source: Step, test: Step | None, transform: Step | None, slot: int, weight: int) -> Step:
+def _map(
+    elements: Callable[[Run], Iterator[None]], test: Step | None, transform: Step | None, slot: int
+) -> Step:
     """`map` and `filter`: an append per element, where the expansion copies the list."""
 
     def step(run: Run) -> list[Datum]:
-        out: list[Datum] = []
-        for item in items(source(run)):
-            charge(run.meter, weight)
-            run.slots[slot] = item
+        return [
+            run.slots[slot] if transform is None else transform(run)
+            for _ in elements(run)
+            if test is None or bool_of(test(run))
+        ]
+
+    return step
+
+
+def _table(
+    elements: Callable[[Run], Iterator[None]],
+    test: Step | None,
+    transform: Step,
+    slot: int,
+    *,
+    merge: bool,
+) -> Step:
+    """`transformMap`, and with `merge` `transformMapEntry`: no key twice."""
+
+    def step(run: Run) -> dict[Any, Datum]:
+        out: dict[Any, Datum] = {}
+        for _ in elements(run):
             if test is None or bool_of(test(run)):
-                out.append(item if transform is None else transform(run))
+                key = run.slots[slot]
+                made = transform(run)
+                if merge:
+                    insert_all(out, made, run.meter)
+                else:
+                    insert(out, key, made)
         return out
 
     return step

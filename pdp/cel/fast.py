@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 from collections import Counter
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from pdp.cel import plan as plans
 from pdp.cel.codegen import (
@@ -30,11 +31,26 @@ from pdp.cel.codegen import (
     negation,
     pick,
 )
+from pdp.cel.containers import insert_all, items, pairs
 from pdp.cel.cost import Meter
-from pdp.cel.exact import items
 from pdp.cel.fast_operators import Operators, condition
+from pdp.cel.fast_optionals import (
+    is_optional,
+    write_binding,
+    write_optional,
+    write_otherwise,
+    write_present,
+)
 from pdp.cel.plan import Macro, Plan, Program
-from pdp.cel.values import Datum, make_map
+from pdp.cel.values import (
+    NONE,
+    Datum,
+    Optional,
+    insert,
+    make_map,
+    make_optional_list,
+    make_optional_map,
+)
 from pdp.values import Duration, Timestamp
 
 Condition = Callable[[Mapping[str, Datum], Meter], Datum]
@@ -51,7 +67,15 @@ _BUILT_IN = {
     "Duration": Duration,
     "bail": bail,
     "items": items,
+    "pairs": pairs,
+    "insert": insert,
+    "insert_all": insert_all,
     "make_map": make_map,
+    "make_optional_list": make_optional_list,
+    "make_optional_map": make_optional_map,
+    "Optional": Optional,
+    "NONE": NONE,
+    "MISSING": object(),
 }
 _GLOBAL = ("attributes", "meter")
 
@@ -103,8 +127,14 @@ class _Writer:
         """The expression for one plan."""
         made: Code
         match plan:
-            case plans.Constant() | plans.Attribute() | plans.Local() | plans.Use():
+            case plans.Constant() | plans.Attribute() | plans.Local() | plans.Bound() | plans.Use():
                 made = self._name(plan, frame)
+            case plans.Bind():
+                made = write_binding(self, plan, frame)
+            case _ if (optional := write_optional(self, plan, frame)) is not None:
+                made = optional
+            case plans.Otherwise():
+                made = write_otherwise(self, plan, frame)
             case plans.Field(operand, name):
                 # Of all values only a map takes a string in brackets, and a
                 # map without it raises too.
@@ -118,23 +148,29 @@ class _Writer:
                 made = self._decided(plan, frame)
             case plans.Choice(test, then, otherwise):
                 made = self._choice(test, then, otherwise, frame)
-            case plans.MakeList(elements):
-                made = self._list([self.code(element, frame) for element in elements])
-            case plans.MakeMap(entries):
-                made = self._map(entries, frame)
+            case plans.MakeList(elements, optional):
+                made = self._list([self.code(each, frame) for each in elements], optional)
+            case plans.MakeMap(entries, optional):
+                made = self._map(entries, optional, frame)
             case plans.Loop():
                 made = self._loop(plan, frame)
         return made
 
+    def asked(self, plan: Plan, frame: Frame) -> ast.expr:
+        """The expression for one plan where a bool is needed."""
+        return condition(self.code(plan, frame), frame)
+
     def _name(
-        self, plan: plans.Constant | plans.Attribute | plans.Local | plans.Use, frame: Frame
+        self,
+        plan: plans.Constant | plans.Attribute | plans.Local | plans.Bound | plans.Use,
+        frame: Frame,
     ) -> Code:
         match plan:
             case plans.Constant(value):
                 return self.namespace.constant(value)
             case plans.Attribute(name, likely):
                 return Code(load(frame.attribute(name)), likely=likely)
-            case plans.Local(slot):
+            case plans.Local(slot) | plans.Bound(slot):
                 return Code(load(f"x{slot}"))
             case plans.Use(definition):
                 return self._use(definition, frame)
@@ -150,6 +186,8 @@ class _Writer:
         return Code(call(name, *map(load, _GLOBAL)))
 
     def _present(self, operand: Plan, name: str, frame: Frame) -> Code:
+        if is_optional(operand):
+            return write_present(self, operand, name, frame)
         kept = frame.temporary()
         guard = kind_is(keep(kept, self.code(operand, frame).tree), "dict")
         found = compare(literal(name), (ast.In(), load(kept)))
@@ -175,19 +213,29 @@ class _Writer:
         one, two = self.code(then, frame), self.code(otherwise, frame)
         return Code(pick(asked, one.tree, two.tree), one.kind if one.kind is two.kind else None)
 
-    def _list(self, elements: list[Code]) -> Code:
+    def _list(self, elements: list[Code], optional: frozenset[int]) -> Code:
+        if optional:
+            made = ast.List([element.tree for element in elements], ast.Load())
+            which = load(self.namespace.object(optional))
+            return Code(call("make_optional_list", made, which), list)
         if self.fold and all(element.is_constant for element in elements):
             # Shared by all evaluations: no operator changes a list, and the
             # fast tier's values are never handed out.
             return self.namespace.constant([element.value for element in elements])
         return Code(ast.List([element.tree for element in elements], ast.Load()), list)
 
-    def _map(self, entries: tuple[tuple[Plan, Plan], ...], frame: Frame) -> Code:
+    def _map(
+        self, entries: tuple[tuple[Plan, Plan], ...], optional: frozenset[int], frame: Frame
+    ) -> Code:
         pairs: list[ast.expr] = [
             ast.Tuple([self.code(key, frame).tree, self.code(value, frame).tree], ast.Load())
             for key, value in entries
         ]
-        return Code(call("make_map", ast.List(pairs, ast.Load())), dict)
+        made = ast.List(pairs, ast.Load())
+        if optional:
+            which = load(self.namespace.object(optional))
+            return Code(call("make_optional_map", made, which), dict)
+        return Code(call("make_map", made), dict)
 
     # -- loops -------------------------------------------------------------------
 
@@ -201,7 +249,7 @@ class _Writer:
         body = self._loop_body(plan, inner)
         self.functions.append(inner.function(name, [*_GLOBAL, "source", *outer], body))
         called = call(name, *map(load, _GLOBAL), source.tree, *map(load, outer))
-        return Code(called, list if plan.macro is Macro.MAP else bool)
+        return Code(called, _RESULTS.get(plan.macro, bool))
 
     def _loop_body(self, plan: plans.Loop, frame: Frame) -> list[ast.stmt]:
         """Charge for all elements, run, and give back what a quantifier left out."""
@@ -226,6 +274,16 @@ class _Writer:
                 before = [assign("found", literal(0))]
                 body = [ast.If(test, [_add("found", literal(1))], [])]
                 result = compare(load("found"), (ast.Eq(), literal(1)))
+            case Macro.TABLE | Macro.MERGE if plan.transform is not None:
+                before = [assign("out", ast.Dict([], []))]
+                made = self.code(plan.transform, frame).tree
+                if plan.macro is Macro.TABLE:
+                    put = call("insert", load("out"), load(f"x{plan.slot}"), made)
+                else:
+                    put = call("insert_all", load("out"), made, load("meter"))
+                stored: ast.stmt = ast.Expr(put)
+                body = [stored] if test is None else [ast.If(test, [stored], [])]
+                result = load("out")
             case _:
                 before = [assign("out", ast.List([], ast.Load()))]
                 made = load(f"x{plan.slot}")
@@ -236,13 +294,26 @@ class _Writer:
                 )
                 body = [append] if test is None else [ast.If(test, [append], [])]
                 result = load("out")
-        run = ast.For(ast.Name(f"x{plan.slot}", ast.Store()), load("source"), body, [])
-        return [
-            ast.If(
+        return self._run_loop(plan, [*before], body, result)
+
+    def _run_loop(
+        self, plan: plans.Loop, before: list[ast.stmt], body: list[ast.stmt], result: ast.expr
+    ) -> list[ast.stmt]:
+        """The loop around a body, charged in advance."""
+        first: ast.expr = ast.Name(f"x{plan.slot}", ast.Store())
+        if plan.second is None:
+            run = ast.For(first, load("source"), body, [])
+            prepare: ast.stmt = ast.If(
                 negation(kind_is(load("source"), "list")),
                 [assign("source", call("items", load("source")))],
                 [],
-            ),
+            )
+        else:
+            second = ast.Name(f"x{plan.second}", ast.Store())
+            run = ast.For(ast.Tuple([first, second], ast.Store()), load("source"), body, [])
+            prepare = assign("source", call("pairs", load("source")))
+        return [
+            prepare,
             _charge(plan.weight, call("len", load("source"))),
             # INVARIANT: nothing runs that is not charged; the meter is a list of one.
             ast.If(
@@ -254,6 +325,9 @@ class _Writer:
             run,
             give(result),
         ]
+
+
+_RESULTS = MappingProxyType({Macro.MAP: list, Macro.TABLE: dict, Macro.MERGE: dict})
 
 
 def _meter(context: ast.expr_context) -> ast.Subscript:
@@ -295,14 +369,16 @@ def _free_in_body(loop: plans.Loop) -> set[int]:
     for part in (loop.test, loop.transform):
         if part is not None:
             found |= _free(part)
-    return found - {loop.slot}
+    return found - {loop.slot, loop.second}
 
 
 def _free(plan: Plan) -> set[int]:
     """Loop variables a plan uses without making them."""
     match plan:
-        case plans.Local(slot):
+        case plans.Local(slot) | plans.Bound(slot):
             return {slot}
+        case plans.Bind(slot, value, body):
+            return _free(value) | (_free(body) - {slot})
         case plans.Use():
             return set()  # a variable's expression is in the global scope
         case plans.Loop(source=source):

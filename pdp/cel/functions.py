@@ -10,11 +10,30 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from pdp.cel import semantics, text
-from pdp.cel.library import network, standard
+from pdp.cel import containers, text
+from pdp.cel.library import (
+    encoders,
+    lists,
+    macros,
+    network,
+    numbers,
+    optionals,
+    standard,
+    strings,
+)
 from pdp.cel.library.rows import Function, Library
 
-LIBRARIES: tuple[Library, ...] = (standard.LIBRARY, network.LIBRARY)
+LIBRARIES: tuple[Library, ...] = (
+    standard.LIBRARY,
+    macros.BINDINGS,
+    macros.COMPREHENSIONS,
+    optionals.LIBRARY,
+    strings.LIBRARY,
+    lists.LIBRARY,
+    numbers.LIBRARY,
+    encoders.LIBRARY,
+    network.LIBRARY,
+)
 FUNCTIONS: tuple[Function, ...] = tuple(
     function for library in LIBRARIES for function in library.functions
 )
@@ -26,6 +45,6 @@ CONTAINED, INDEX = BY_OVERLOAD["in_list"], BY_OVERLOAD["index_list"]
 MATCHES = BY_OVERLOAD["matches"]
 # `in` where the list is short strings written in the policy. This and the next
 # have no overloads of their own: `pdp.cel.resolve` puts them where they belong.
-LISTED = Function("@in", frozenset(), 2, semantics.listed, result=bool)
+LISTED = Function("@in", frozenset(), 2, containers.listed, result=bool)
 # `matches` with a pattern written in the policy.
 MATCHES_KNOWN = Function("matches", frozenset(), 2, text.matches_known, metered=True, result=bool)

@@ -13,17 +13,23 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from pdp.cel.functions import INDEX
+from pdp.cel.library.optionals import OPTIONAL_FIELD, OPTIONAL_INDEX
 from pdp.cel.library.rows import Function
 from pdp.cel.values import Datum
 
+# What looks into a map under a key: of a constant key, a longer path.
+_LOOKS_UP = frozenset({INDEX, OPTIONAL_FIELD, OPTIONAL_INDEX})
+
 
 class Macro(enum.Enum):
-    """The loops there are. `map` and `filter` are one: filter, then transform."""
+    """The loops there are. `map`, `filter` and `transformList` are one: filter, then transform."""
 
     ALL = "all"
     EXISTS = "exists"
     EXISTS_ONE = "exists_one"
     MAP = "map"
+    TABLE = "transformMap"
+    MERGE = "transformMapEntry"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,6 +56,34 @@ class Local:
     """A loop variable."""
 
     slot: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bound:
+    """A name of `cel.bind`: its value, or the error that it is."""
+
+    slot: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bind:
+    """`cel.bind(name, value, body)`. The value is computed once; its error shows where it is used.
+
+    As in cel-go and cel-cpp: `cel.bind(a, 1 / 0, true)` is true.
+    """
+
+    slot: int
+    value: Plan
+    body: Plan
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Otherwise:
+    """`first.or(second)` and, with `unwrap`, `first.orValue(second)`: second only if needed."""
+
+    first: Plan
+    second: Plan
+    unwrap: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -118,16 +152,18 @@ class Choice:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MakeList:
-    """`[a, b]`."""
+    """`[a, b]`. `optional` holds the indices of `?a` elements."""
 
     elements: tuple[Plan, ...]
+    optional: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MakeMap:
-    """`{k: v}`."""
+    """`{k: v}`. `optional` holds the indices of `?k: v` entries."""
 
     entries: tuple[tuple[Plan, Plan], ...]
+    optional: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -137,9 +173,10 @@ class Loop:
     Attributes:
         macro: which.
         slot: of the loop variable.
+        second: of the second loop variable; then the first is an index or a key.
         source: what it runs over.
         test: its condition; None for a `map` without one.
-        transform: what `map` makes; None for `filter` and the others.
+        transform: what `map` makes; None for `filter` and the quantifiers.
         weight: units of one iteration.
     """
 
@@ -149,12 +186,16 @@ class Loop:
     test: Plan | None
     transform: Plan | None
     weight: int
+    second: int | None = None
 
 
 Plan: TypeAlias = (
     Constant
     | Attribute
     | Local
+    | Bound
+    | Bind
+    | Otherwise
     | Use
     | Field
     | Present
@@ -194,9 +235,12 @@ def children(plan: Plan) -> Iterator[Plan]:
             yield operand
         case Apply(_, arguments):
             yield from arguments
-        case Both(left, right) | Either(left, right):
+        case Both(left, right) | Either(left, right) | Otherwise(left, right):
             yield left
             yield right
+        case Bind(_, value, body):
+            yield value
+            yield body
         case Choice(test, then, otherwise):
             yield from (test, then, otherwise)
         case MakeList(elements):
@@ -211,7 +255,7 @@ def children(plan: Plan) -> Iterator[Plan]:
                 yield test
             if transform is not None:
                 yield transform
-        case Constant() | Attribute() | Local():
+        case Constant() | Attribute() | Local() | Bound():
             pass
 
 
@@ -223,7 +267,7 @@ def path_of(plan: Plan) -> tuple[str, ...] | None:
         case Field(operand, name) | Present(operand, name):
             found = path_of(operand)
             return None if found is None else (*found, name)
-        case Apply(function, (operand, Constant(str(key)))) if function is INDEX:
+        case Apply(function, (operand, Constant(str(key)))) if function in _LOOKS_UP:
             found = path_of(operand)
             return None if found is None else (*found, key)
         case _:

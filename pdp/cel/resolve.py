@@ -20,9 +20,10 @@ from pdp.cel.functions import (
     MATCHES,
     MATCHES_KNOWN,
 )
+from pdp.cel.library.optionals import OR, OR_VALUE
 from pdp.cel.library.rows import Function
 from pdp.cel.limits import EvaluationLimits
-from pdp.cel.macros import recognise
+from pdp.cel.macros import Binding, recognise, recognise_binding
 from pdp.cel.plan import Plan, Program
 from pdp.cel.syntax import (
     Call,
@@ -41,7 +42,7 @@ from pdp.cel.values import KINDS_BY_NAME, TYPES_BY_NAME, CelError
 from pdp.errors import ExpressionError
 
 _CONDITIONAL = "conditional"
-_ONLY = "only the standard functions are supported so far"
+_ONLY = "docs/cel.md lists the functions there are"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +116,7 @@ class _Scope:
         self.limits = limits
         self.origins = origins
         self.slots = 0
+        self.bound: set[int] = set()  # slots of `cel.bind`
         self.defined: dict[str, _Part] = {}
         self.open: list[str] = []
         self.level = 0  # levels around the innermost open variable, written out
@@ -192,10 +194,11 @@ class _Resolver:
             case Call():
                 return self._call(node, locals_, level)
             case ListNode(elements, optional):
-                if optional:
-                    self.refuse(node, "optional elements (`?`) are not supported", _ONLY)
+                if any(not 0 <= at < len(elements) for at in optional):
+                    self.refuse(node, "an optional element that is not there")
                 parts = [self.part(element, locals_, level + 1) for element in elements]
-                return self._join(plans.MakeList(tuple(p.plan for p in parts)), *parts)
+                made = plans.MakeList(tuple(p.plan for p in parts), frozenset(optional))
+                return self._join(made, *parts)
             case MapNode():
                 return self._map(node, locals_, level)
             case Comprehension():
@@ -215,7 +218,9 @@ class _Resolver:
     def _ident(self, node: Ident, locals_: Mapping[str, int]) -> _Part:
         """A name: innermost loop variable, else the global scope; `.name` is global at once."""
         if node.name in locals_:
-            return _Part(plans.Local(locals_[node.name]), 1, 1, 1)
+            slot = locals_[node.name]
+            make = plans.Bound if slot in self.scope.bound else plans.Local
+            return _Part(make(slot), 1, 1, 1)
         name = node.name.removeprefix(".")
         if not name or name.startswith("@"):
             self.refuse(node, f"`{node.name}` is not a name")
@@ -269,6 +274,9 @@ class _Resolver:
                 return self._join(plans.Either(left, right), *parts)
             case "_?_:_", (test, then, otherwise):
                 return self._join(plans.Choice(test, then, otherwise), *parts)
+            case Function(), (first, second) if form is OR or form is OR_VALUE:
+                otherwise = plans.Otherwise(first, second, unwrap=form is OR_VALUE)
+                return self._join(otherwise, *parts)
             case Function(), _:
                 form = self._special(node, form, found)
                 return self._join(self._applied(form, found, given), *parts)
@@ -296,6 +304,8 @@ class _Resolver:
 
     def _special(self, node: Call, function: Function, arguments: tuple[Plan, ...]) -> Function:
         """The function for constant arguments, whose work is done now: patterns, zones, lists."""
+        if not arguments:
+            return function
         last = arguments[-1]
         if function is CONTAINED and _is_short_list(last):
             return LISTED
@@ -338,26 +348,35 @@ class _Resolver:
         parts: list[_Part] = []
         entries: list[tuple[Plan, Plan]] = []
         for entry in node.entries:
-            if entry.optional:
-                self.refuse(node, "optional entries (`?`) are not supported", _ONLY)
             key = self.part(entry.key, locals_, level + 1)
             value = self.part(entry.value, locals_, level + 1)
             parts += (key, value)
             entries.append((key.plan, value.plan))
-        return self._join(plans.MakeMap(tuple(entries)), *parts)
+        optional = frozenset(at for at, entry in enumerate(node.entries) if entry.optional)
+        return self._join(plans.MakeMap(tuple(entries), optional), *parts)
+
+    def _binding(self, found: Binding, locals_: Mapping[str, int], level: int) -> _Part:
+        """`cel.bind`: its value is in the scope outside."""
+        value = self.part(found.value, locals_, level + 1)
+        slot = self.scope.new_slot()
+        self.scope.bound.add(slot)
+        body = self.part(found.body, {**locals_, found.name: slot}, level + 1)
+        return self._join(plans.Bind(slot, value.plan, body.plan), value, body)
 
     def _comprehension(self, node: Comprehension, locals_: Mapping[str, int], level: int) -> _Part:
         """A macro. Its range is in the scope outside; its body starts a region of cost."""
+        binding = recognise_binding(node)
+        if binding is not None:
+            return self._binding(binding, locals_, level)
         found = recognise(node)
         if found is None:
-            self.refuse(
-                node,
-                "this macro is not supported",
-                "`all`, `exists`, `exists_one`, `map` and `filter` with one variable are",
-            )
+            self.refuse(node, "this macro is not supported", _ONLY)
         source = self.part(node.iter_range, locals_, level + 1)
         slot = self.scope.new_slot()
         inner = {**locals_, node.iter_var: slot}
+        second: int | None = None
+        if node.iter_var2:
+            second = inner[node.iter_var2] = self.scope.new_slot()
         body: dict[str, _Part | None] = {"test": None, "transform": None}
         for name, part in (("test", found.test), ("transform", found.transform)):
             if part is not None:
@@ -371,6 +390,7 @@ class _Resolver:
             test=test.plan if test else None,
             transform=transform.plan if transform else None,
             weight=1 + sum(part.weight for part in parts),
+            second=second,
         )
         measured = self._join(loop, source, *parts)
         return _Part(loop, 1 + source.weight, measured.nodes, measured.depth)

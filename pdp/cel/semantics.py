@@ -1,4 +1,4 @@
-"""Operators: equality, order, arithmetic, membership, selection.
+"""Operators: equality, order, arithmetic.
 
 Source of the rules: the CEL language definition (google/cel-spec,
 doc/langdef.md) and its conformance tests; where both are silent, what cel-cpp
@@ -14,11 +14,10 @@ from typing import Any
 from pdp.cel.cost import (
     COMPARED_PER_UNIT,
     COPIED_PER_UNIT,
-    BudgetSpentError,
     Meter,
     charge,
 )
-from pdp.cel.values import NUMBERS, CelError, Datum, no_overload, search_key
+from pdp.cel.values import NONE, NUMBERS, CelError, Datum, Optional, no_overload
 from pdp.values import (
     INT64_MAX,
     INT64_MIN,
@@ -58,6 +57,11 @@ def equal(left: Datum, right: Datum, meter: Meter) -> bool:
             return _equal_lists(left, right, meter)
         if kind is dict:
             return _equal_maps(left, right, meter)
+        if kind is Optional:
+            if left is NONE or right is NONE:
+                return left is right
+            charge(meter, 1)
+            return equal(left.value, right.value, meter)
         return bool(left == right)
     if kind in NUMBERS and other in NUMBERS:
         if kind is float or other is float:
@@ -283,78 +287,6 @@ def invert(operand: Datum) -> bool:
     if operand is False:
         return True
     raise no_overload("!", operand)
-
-
-# -- containers --------------------------------------------------------------
-
-
-def contained(item: Datum, container: Datum, meter: Meter) -> bool:
-    """`in`: an element of a list by `==`, or a key of a map."""
-    kind = type(container)
-    if kind is list:
-        meter[0] -= len(container)
-        if meter[0] < 0:
-            raise BudgetSpentError
-        if type(item) is str and len(item) < COMPARED_PER_UNIT:
-            # Python's `in` agrees with CEL's on strings, and short ones are
-            # compared free of charge.
-            return item in container
-        return any(equal(item, element, meter) for element in container)
-    if kind is dict:
-        return search_key(item) in container
-    raise no_overload("in", item, container)
-
-
-def listed(item: Datum, literal: Datum) -> bool:
-    """`in` a list of short string literals: part of the condition's weight, so free."""
-    return type(item) is str and item in literal
-
-
-def index(container: Datum, position: Datum) -> Datum:
-    """`container[position]`: from 0 in a list, by key in a map; no negative positions."""
-    kind = type(container)
-    if kind is dict:
-        key = search_key(position)
-        if key in container:
-            return container[key]
-        message = "no such key"
-        raise CelError(message)
-    if kind is list:
-        at = type(position)
-        if at is float and position.is_integer():
-            position = int(position)
-        elif at is not int and at is not Uint:
-            raise no_overload("[]", container, position)
-        if 0 <= position < len(container):
-            return container[position]
-        message = "index out of bounds"
-        raise CelError(message)
-    raise no_overload("[]", container, position)
-
-
-def select(operand: Datum, field: str) -> Datum:
-    """`operand.field`: of a map only."""
-    if type(operand) is not dict:
-        raise no_overload(".", operand)
-    if field in operand:
-        return operand[field]
-    message = f"no such key: `{field}`"
-    raise CelError(message)
-
-
-def has(operand: Datum, field: str) -> bool:
-    """`has(operand.field)`: whether a map has the key."""
-    if type(operand) is not dict:
-        raise no_overload("has", operand)
-    return field in operand
-
-
-def size(operand: Datum) -> int:
-    """`size`: code points, bytes, elements or entries."""
-    kind = type(operand)
-    if kind in _TEXTS or kind is list or kind is dict:
-        return len(operand)
-    raise no_overload("size", operand)
 
 
 def bool_of(operand: Datum) -> bool:

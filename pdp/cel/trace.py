@@ -29,7 +29,7 @@ from typing import cast
 
 from pdp.cel import plan as plans
 from pdp.cel.cost import BudgetSpentError, Meter, charge
-from pdp.cel.exact import Builder, Run, Step
+from pdp.cel.exact import Builder, Failed, Run, Step
 from pdp.cel.limits import EvaluationLimits
 from pdp.cel.plan import Macro, Plan, children, path_of
 from pdp.cel.resolve import Origin, resolve
@@ -54,7 +54,7 @@ class Site:
         children: ids of its parts, in the order of the table above. The second use of a
             variable has the same child as the first.
         kind: `&&`, `||`, `?:`, another operator, the name of a function or macro, `variable`,
-            `attribute`, `loop variable`, `field`, `has`, `literal`, `list`, `map`.
+            `attribute`, `loop variable`, `bound name`, `field`, `has`, `literal`, `list`, `map`.
         variable: the policy variable in whose text it stands; empty for the condition's own.
         offset: of its token in that text, in code points.
         start, end: the range it covers there, brackets around it left out.
@@ -266,9 +266,11 @@ class _Survey:
             parent = draft.id
         bound: frozenset[int] = frozenset()
         if isinstance(plan, plans.Loop):
+            bound = frozenset({plan.slot} if plan.second is None else {plan.slot, plan.second})
+        if isinstance(plan, plans.Bind):
             bound = frozenset({plan.slot})
         free: frozenset[int] = frozenset()
-        if isinstance(plan, plans.Local):
+        if isinstance(plan, plans.Local | plans.Bound):
             free = frozenset({plan.slot})
             if origin is not None and isinstance(origin.node, Ident):
                 self.names[plan.slot] = origin.node.name
@@ -321,7 +323,12 @@ def _kind(plan: Plan, node: Node) -> str:
         case Call(function=function):
             return _OPERATORS.get(function, function.strip("_"))
         case Ident():
-            names = {"Attribute": "attribute", "Local": "loop variable", "Use": "variable"}
+            names = {
+                "Attribute": "attribute",
+                "Local": "loop variable",
+                "Bound": "bound name",
+                "Use": "variable",
+            }
             return names.get(type(plan).__name__, "literal")
         case Select(test_only=test_only):
             return "has" if test_only else "field"
@@ -348,6 +355,12 @@ class _TracingBuilder(Builder):
         return _listen(made, at, [(self._survey.names.get(slot, "_"), slot) for slot in slots])
 
 
+def _bindings(run: Run, slots: list[tuple[str, int]]) -> tuple[tuple[str, Datum], ...]:
+    """Names and values; a name bound to an error has no value to show."""
+    found = ((name, run.slots[slot]) for name, slot in slots)
+    return tuple((name, value) for name, value in found if type(value) is not Failed)
+
+
 def _listen(made: Step, at: int, slots: list[tuple[str, int]]) -> Step:
     """A step that also notes its outcome at a site; errors go on as they came."""
 
@@ -355,7 +368,7 @@ def _listen(made: Step, at: int, slots: list[tuple[str, int]]) -> Step:
         note = cast("_TracedRun", run).notes[at]
         note.count += 1
         keep = len(note.samples) < SAMPLES_MAX
-        bindings = tuple((name, run.slots[slot]) for name, slot in slots) if keep else ()
+        bindings = _bindings(run, slots) if keep else ()
         try:
             value = made(run)
         except BudgetSpentError:

@@ -8,6 +8,7 @@ type, never by `isinstance`: a bool is an int to Python, and so is `Uint`.
 from __future__ import annotations
 
 import enum
+from dataclasses import dataclass
 from types import MappingProxyType, NoneType
 from typing import Any, TypeAlias
 
@@ -37,6 +38,22 @@ class BoolKey(enum.Enum):
     TRUE = True
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Optional:
+    """What `optional.of(x)` gives. `NONE` is the one without a value.
+
+    Compared by `pdp.cel.semantics.equal` only: to Python no two are equal.
+    """
+
+    value: Datum
+
+    def __repr__(self) -> str:
+        return "optional.none()" if self is NONE else f"optional.of({self.value!r})"
+
+
+NONE = Optional(None)
+
+
 KIND_TYPES = MappingProxyType(
     {
         NoneType: Type("null_type"),
@@ -51,6 +68,7 @@ KIND_TYPES = MappingProxyType(
         list: Type("list"),
         dict: Type("map"),
         Type: Type("type"),
+        Optional: Type("optional_type"),
         **{kind: Type(name) for kind, name in opaque.NAMES.items()},
     }
 )
@@ -115,9 +133,55 @@ def make_map(entries: list[tuple[Datum, Datum]]) -> dict[Any, Datum]:
     """
     out: dict[Any, Datum] = {}
     for key, value in entries:
-        made = make_key(key)
-        if made in out:
-            message = "a key occurs twice in a map"
-            raise CelError(message)
-        out[made] = value
+        insert(out, key, value)
+    return out
+
+
+def insert(mapping: dict[Any, Datum], key: Datum, value: Datum) -> None:
+    """Add an entry to a map under construction.
+
+    Raises:
+        CelError: the key is of the wrong kind, or is there already.
+    """
+    made = make_key(key)
+    if made in mapping:
+        message = "a key occurs twice in a map"
+        raise CelError(message)
+    mapping[made] = value
+
+
+def given(value: Datum) -> Optional:
+    """An optional, of `?x` in a list or map.
+
+    Raises:
+        CelError: it is not one.
+    """
+    if type(value) is Optional:
+        return value
+    raise no_overload("?", value)
+
+
+def make_optional_list(elements: list[Datum], optional: frozenset[int]) -> list[Datum]:
+    """`[a, ?b]`: what is optional is an element if it has a value."""
+    out: list[Datum] = []
+    for at, element in enumerate(elements):
+        if at not in optional:
+            out.append(element)
+        elif given(element) is not NONE:
+            out.append(element.value)
+    return out
+
+
+def make_optional_map(
+    entries: list[tuple[Datum, Datum]], optional: frozenset[int]
+) -> dict[Any, Datum]:
+    """`{k: v, ?l: w}`: what is optional is an entry if it has a value. Its key must be one."""
+    out: dict[Any, Datum] = {}
+    for at, (key, value) in enumerate(entries):
+        if at not in optional:
+            insert(out, key, value)
+        elif given(value) is NONE:
+            make_key(key)
+        else:
+            insert(out, key, value.value)
     return out

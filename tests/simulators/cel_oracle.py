@@ -1,6 +1,6 @@
 """Google's evaluator as an oracle, in a child process. Run as a script.
 
-Reads one JSON object from standard input, `{"variables", "cases": [{"source",
+Reads one JSON object from standard input, `{"configuration", "variables", "cases": [{"source",
 "attributes": [...]}]}`, and writes for each case a list of answers,
 `[kind, value]`. Its known defects are kept away from it: no NUL, no nulls as
 results (they leak references), no deep data, no bytes.
@@ -44,7 +44,8 @@ def main() -> None:
     """Answer everything."""
     request = json.load(sys.stdin)
     environment = cel.NewEnv(
-        variables={name: TYPES[kind] for name, kind in request["variables"].items()}
+        config=cel.NewEnvConfigFromYaml(request["configuration"]),
+        variables={name: TYPES[kind] for name, kind in request["variables"].items()},
     )
     out = []
     for case in request["cases"]:

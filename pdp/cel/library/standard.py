@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from pdp.cel import conversions, moments, opaque, semantics, text, values
+from pdp.cel import containers, conversions, moments, opaque, semantics, text, values
 from pdp.cel.library.rows import Declaration, Function, Library, prefixed, words
 from pdp.cel.syntax import Type
 from pdp.values import Duration, Timestamp, Uint
@@ -52,16 +52,21 @@ def _operators() -> Iterator[Function]:
     yield Function("-_", prefixed("negate", "int64 double"), 1, semantics.negate)
     yield Function("!_", words("logical_not"), 1, semantics.invert, result=bool)
     yield Function(
-        "@in", words("in_list in_map"), 2, semantics.contained, metered=True, result=bool
+        "@in", words("in_list in_map"), 2, containers.contained, metered=True, result=bool
     )
-    yield Function("_[_]", words("index_list index_map"), 2, semantics.index)
+    yield Function(
+        "_[_]",
+        words("index_list index_map optional_list_index_int optional_map_index_value"),
+        2,
+        containers.index,
+    )
 
 
 def _texts() -> Iterator[Function]:
     size = prefixed("size", "string bytes list map") | words(
         "string_size bytes_size list_size map_size"
     )
-    yield Function("size", size, 1, semantics.size, result=int)
+    yield Function("size", size, 1, containers.size, result=int)
     for name, ids, call in (
         ("contains", "contains_string", text.contains),
         ("startsWith", "starts_with_string", text.starts_with),
