@@ -6,7 +6,8 @@ what an author tests is what the PDP answers. The steps, in this order:
     1 the caller or its certificate is denied by the emergency list   DENY(CALLER)
     2 no entry of the caller policy is about the caller               DENY(CALLER)
     3 the tenant cannot be resolved                                   InvalidRequestError
-    4 no entry covers tenant, resource type and action                DENY(CALLER)
+    4 no entry covers tenant, resource type and action, and the
+      wish for an explanation if there is one                         DENY(CALLER)
     5 a subject token came, or one is required                        DENY(IDENTITY)
     6 the caller may not assert subjects of this type                 DENY(CALLER)
     7 the subject is denied by the emergency list                     DENY(IDENTITY)

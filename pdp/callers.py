@@ -14,7 +14,8 @@ from pdp.errors import PolicyError
 from pdp.model import Request
 
 ANY = "*"
-MAY = frozenset({"explain", "batch", "search"})
+EXPLAIN = "explain"
+MAY = frozenset({EXPLAIN, "batch", "search"})
 
 # SPIFFE-ID sections 2.1 to 2.3. `fullmatch` only: `$` would let a line break in.
 SPIFFE_ID_BYTES_MAX = 2_048
@@ -124,7 +125,11 @@ class CallerPolicy:
         )
 
     def covering(self, spiffe_id: str, tenant: str, request: Request) -> tuple[CallerEntry, ...]:
-        """The entries that cover this request, subject aside."""
+        """The entries that cover this request, subject aside.
+
+        One that asks for an explanation is covered only by an entry that may: an
+        explanation shows policies, and entries are not merged here either.
+        """
         return tuple(
             entry
             for entry in self.entries
@@ -132,6 +137,7 @@ class CallerPolicy:
             and _covers(entry.tenants, tenant)
             and _covers(entry.resources, request.resource.type)
             and _covers(entry.actions, request.action.name)
+            and (not request.explain or EXPLAIN in entry.may)
         )
 
     def asserting(self, covering: tuple[CallerEntry, ...], subject_type: str) -> CallerEntry | None:

@@ -16,7 +16,9 @@ Steps, in this order, numbered where they are done:
     7  a PERMIT waits until it is durable                   DENY(AUDIT)
     8  the freshness again: a PERMIT never leaves stale     DENY(STALE)
 
-Any other exception, in any step, is DENY(INTERNAL).
+Any other exception, in any step, is DENY(INTERNAL). Last, an answer that rules
+made is explained to a caller that asked why and may: what comes of that is added
+to the answer, and changes nothing in it.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from pdp import admission, boundary
@@ -41,6 +43,8 @@ from pdp.audit.entry import (
 from pdp.audit.patience import Patience, TooLateError, outcome
 from pdp.boundary import Admitted, InputLimits
 from pdp.errors import InvalidRequestError, SpoolError, SpoolSuppressedError
+from pdp.explaining import RULE_CAUSES, explain
+from pdp.explanation import Explanation
 from pdp.model import BundleRef, Caller, Cause, Decision, Effect, RecordRef, Request, deny
 from pdp.policy import Rule
 from pdp.snapshot import Snapshot
@@ -215,7 +219,31 @@ class DecisionPoint:
             # What broke may be in any of these.
             call.rules, call.admitted = (), None
             decision = await self._concluded(call, deny(Cause.INTERNAL))
+        if call.request.explain:
+            decision = self._explained(call, decision)
         return Answer(decision, call.invalid)
+
+    def _explained(self, call: _Call, decision: Decision) -> Decision:
+        """The decision as it is, with why.
+
+        INVARIANT: whoever gets here with a decision of the rules was admitted by an entry that
+        may have explanations: `admission` denies all others with CALLER, before any rule.
+        """
+        if decision.cause not in RULE_CAUSES or call.snapshot is None or call.admitted is None:
+            return decision
+        if self._clock.monotonic() >= call.deadline:
+            # Nobody waits for it, and it would keep others waiting.
+            return replace(decision, explanation=Explanation(truncated=True))
+        try:
+            allowed = call.snapshot.callers.tenants(call.caller.spiffe_id)
+            tenant = admission.resolve_tenant(call.snapshot.policies, allowed, call.request.tenant)
+            why = explain(
+                call.snapshot.policies[tenant], call.admitted, call.now_ns, decision, call.rules
+            )
+        except Exception as error:  # noqa: BLE001 the answer stands, whatever breaks here
+            self._failed(error)
+            return decision
+        return replace(decision, explanation=why)
 
     def _failed(self, error: Exception) -> None:
         """Say where, never what: the words of an error may hold attributes."""

@@ -11,8 +11,12 @@ import enum
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from pdp.values import Value, canonical
+
+if TYPE_CHECKING:
+    from pdp.explanation import Explanation
 
 Properties = Mapping[str, Value]
 
@@ -101,7 +105,10 @@ class Resource:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One question. `tenant` empty means the caller's only one."""
+    """One question. `tenant` empty means the caller's only one.
+
+    `explain` asks why, and is no part of what is asked: the answer is the same.
+    """
 
     subject: Subject
     action: Action
@@ -110,6 +117,7 @@ class Request:
     tenant: str = ""
     request_id: str = ""
     subject_token: str = ""
+    explain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +179,7 @@ class RecordRef:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """One answer.
+    """One answer. `explanation` is there when it was asked for and granted; it decides nothing.
 
     INVARIANT: `bool(decision)` is true only for a permit. A plain dataclass is
     always truthy, and `if pdp.authorize(...)` is what people write.
@@ -186,6 +194,7 @@ class Decision:
     record: RecordRef | None = None
     # With the cause SCHEMA: what does not fit, `pdp.schema_check.Schemas.violation`.
     schema_violation: str = ""
+    explanation: Explanation | None = None
 
     def __bool__(self) -> bool:
         return self.effect is Effect.PERMIT

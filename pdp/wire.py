@@ -15,6 +15,7 @@ from typing import Final, cast
 from google.protobuf.message import DecodeError
 
 from pdp.errors import AnswerError, InvalidRequestError
+from pdp.explanation_codec import explanation_from_pb, explanation_to_pb
 from pdp.model import (
     Action,
     BundleRef,
@@ -77,6 +78,7 @@ def request_to_pb(request: Request) -> pb.AuthorizeRequest:
         request_id=_encoded("request_id", request.request_id),
         tenant=_encoded("tenant", request.tenant, required=False),
         subject_token=_encoded("subject_token", request.subject_token, required=False),
+        explain=request.explain,
     )
     subject, action, resource = request.subject, request.action, request.resource
     out.subject.type = _encoded("subject.type", subject.type)
@@ -124,8 +126,6 @@ def request_from_pb(message: pb.AuthorizeRequest) -> Request:
         InvalidRequestError: with the path of the first offending field.
     """
     subject, action, resource = message.subject, message.action, message.resource
-    if message.explain:
-        raise InvalidRequestError("explain", "is not available yet: leave it out")
     return Request(
         subject=Subject(
             _required("subject.type", subject.type),
@@ -145,6 +145,7 @@ def request_from_pb(message: pb.AuthorizeRequest) -> Request:
         tenant=message.tenant,
         request_id=_required("request_id", message.request_id),
         subject_token=message.subject_token,
+        explain=message.explain,
     )
 
 
@@ -185,6 +186,8 @@ def decision_to_pb(
     )
     for obligation in decision.obligations:
         obligation_to_pb(obligation, out.obligations.add())
+    if decision.explanation is not None:
+        explanation_to_pb(decision.explanation, out.explanation)
     return out
 
 
@@ -195,7 +198,8 @@ def decision_from_pb(message: pb.AuthorizeResponse) -> Decision:
     value that has no meaning here, a permit for another cause than RULE, a
     permit without record, bundle, rule or decision id: none is believed.
     Unknown fields are skipped: what a client must understand comes as an
-    obligation, so that a newer decision point may say more.
+    obligation, so that a newer decision point may say more. An explanation
+    that cannot be read is left out, since it decides nothing.
 
     Raises:
         AnswerError: with the path of the first offending field.
@@ -218,6 +222,9 @@ def decision_from_pb(message: pb.AuthorizeResponse) -> Decision:
         bundle=_bundle_from_pb(message),
         record=_record_from_pb(message),
         schema_violation=message.schema_violation,
+        explanation=(
+            explanation_from_pb(message.explanation) if message.HasField("explanation") else None
+        ),
     )
     if effect is Effect.PERMIT:
         _check_permit(decision)

@@ -34,7 +34,7 @@ RINGS: dict[str, tuple[str, ...]] = {
         "pdp.explaining",
         "pdp.cel",
     ),
-    "wire format": ("pdp.v1", "pdp.value_codec"),
+    "wire format": ("pdp.v1", "pdp.value_codec", "pdp.explanation_codec"),
     "office": (
         "pdp.config",
         "pdp.identity",
@@ -98,7 +98,17 @@ LAW_EXCEPTIONS = {"pdp.cel.moments": frozenset({"importlib", "open"})}
 
 # What `import pdp_client` may load of ours (the client is in every service).
 CLIENT_MODULES = frozenset(
-    {"pdp", "pdp.values", "pdp.model", "pdp.errors", "pdp.boundary", "pdp.value_codec", "pdp.wire"}
+    {
+        "pdp",
+        "pdp.values",
+        "pdp.model",
+        "pdp.errors",
+        "pdp.boundary",
+        "pdp.value_codec",
+        "pdp.wire",
+        "pdp.explanation",
+        "pdp.explanation_codec",
+    }
 )
 
 FUNCTION_LINES_MAX = 70

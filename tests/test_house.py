@@ -48,6 +48,8 @@ PARTS = (
     ("pdp/values.py", ()),
     ("pdp/model.py", ()),
     ("pdp/errors.py", ()),
+    ("pdp/explanation.py", ()),
+    ("pdp/explanation_codec.py", ()),
     ("pdp/cli/check.py", ("authoring",)),
     ("pdp/cli/test.py", ("authoring",)),
     ("pdp/cli/bundle.py", ("authoring",)),

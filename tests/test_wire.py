@@ -323,12 +323,17 @@ def test_values_without_meaning_are_refused(value: pb.Value, reason: str) -> Non
     assert caught.value.field.startswith("context.x")
 
 
-def test_explain_is_refused_until_it_exists() -> None:
-    """A request for something we do not have is an error, not a shorter answer."""
-    message = wire.request_to_pb(ask())
-    message.explain = True
-    with pytest.raises(InvalidRequestError, match="explain"):
-        wire.parse_request(message.SerializeToString())
+def test_the_wish_for_an_explanation_crosses_the_wire() -> None:
+    """Asked or not asked, as the caller said; it is not lost and not made up."""
+    for wish in (True, False):
+        request = dataclasses.replace(ask_plainly(), explain=wish)
+        message = wire.request_to_pb(request).SerializeToString()
+        assert wire.parse_request(message).explain is wish
+
+
+def ask_plainly() -> Request:
+    """A question without properties."""
+    return Request(Subject("user", "a"), Action("read"), Resource("r", "1"), request_id="q")
 
 
 def unknown_field(number: int = 99) -> bytes:

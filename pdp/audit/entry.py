@@ -97,6 +97,8 @@ def canonical_digest(admitted: Admitted) -> bytes:
         "request_id": request.request_id,
         "subject_token": request.subject_token,
     }
+    if request.explain:
+        whole["explain"] = True
     return hashlib.sha256(canonical(whole)).digest()
 
 

@@ -80,6 +80,14 @@ TimeoutMs = Annotated[
     int, typer.Option(min=1, max=5000, help="Time for everything, connecting included.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Explain = Annotated[
+    bool,
+    typer.Option(
+        "--explain",
+        help="Ask why, too. Denied unless this caller's entry in the caller policy says"
+        " `may: \\[explain]`.",
+    ),
+]
 
 
 def authorize(  # noqa: PLR0913, PLR0917 the options of a command
@@ -96,6 +104,7 @@ def authorize(  # noqa: PLR0913, PLR0917 the options of a command
     server_name: ServerName = None,
     can_meet: CanMeet = None,
     timeout_ms: TimeoutMs = 1000,
+    explain: Explain = False,
     as_json: AsJson = False,
 ) -> None:
     """Ask, print the answer, exit by it."""
@@ -123,7 +132,7 @@ def authorize(  # noqa: PLR0913, PLR0917 the options of a command
     ) as client:
         started = time.perf_counter()
         try:
-            decision, reason = client.enforce(*question, tenant=tenant), ""
+            decision, reason = client.enforce(*question, tenant=tenant, explain=explain), ""
         except AccessDenied as denied:
             decision, reason = denied.decision, denied.reason
         microseconds = round((time.perf_counter() - started) * 1_000_000)
@@ -270,9 +279,16 @@ def _show(decision: Decision, reason: str, microseconds: int, *, as_json: bool) 
     for name, text in rows:
         if text:
             out.print(f"  {name:<11}{text}", markup=False)
+    if decision.explanation is not None:
+        from pdp.cli.explanation_screen import trees
+
+        for tree in trees(decision.explanation):
+            out.print(tree)
 
 
 def _as_json(decision: Decision, reason: str, microseconds: int) -> dict[str, object]:
+    from pdp.explanation import as_plain
+
     bundle, record = decision.bundle, decision.record
     return {
         "effect": decision.effect.name,
@@ -289,6 +305,7 @@ def _as_json(decision: Decision, reason: str, microseconds: int) -> dict[str, ob
         "record": record
         and {"pdp_id": record.pdp_id, "seq": record.seq, "hash": record.hash.hex()},
         "microseconds": microseconds,
+        "explanation": None if decision.explanation is None else as_plain(decision.explanation),
     }
 
 

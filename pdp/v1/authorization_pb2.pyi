@@ -34,6 +34,14 @@ class Cause(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     CAUSE_AUDIT: _ClassVar[Cause]
     CAUSE_INTERNAL: _ClassVar[Cause]
     CAUSE_OVERLOADED: _ClassVar[Cause]
+
+class Outcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    OUTCOME_UNSPECIFIED: _ClassVar[Outcome]
+    OUTCOME_FALSE: _ClassVar[Outcome]
+    OUTCOME_TRUE: _ClassVar[Outcome]
+    OUTCOME_DOUBT: _ClassVar[Outcome]
+    OUTCOME_SPENT: _ClassVar[Outcome]
 EFFECT_UNSPECIFIED: Effect
 EFFECT_DENY: Effect
 EFFECT_PERMIT: Effect
@@ -52,6 +60,11 @@ CAUSE_IDENTITY: Cause
 CAUSE_AUDIT: Cause
 CAUSE_INTERNAL: Cause
 CAUSE_OVERLOADED: Cause
+OUTCOME_UNSPECIFIED: Outcome
+OUTCOME_FALSE: Outcome
+OUTCOME_TRUE: Outcome
+OUTCOME_DOUBT: Outcome
+OUTCOME_SPENT: Outcome
 
 class Null(_message.Message):
     __slots__ = ()
@@ -214,7 +227,7 @@ class RecordRef(_message.Message):
     def __init__(self, pdp_id: _Optional[str] = ..., seq: _Optional[int] = ..., hash: _Optional[bytes] = ...) -> None: ...
 
 class AuthorizeResponse(_message.Message):
-    __slots__ = ("request_id", "request_digest", "effect", "cause", "decision_id", "rules", "obligations", "bundle", "record", "schema_violation")
+    __slots__ = ("request_id", "request_digest", "effect", "cause", "decision_id", "rules", "obligations", "bundle", "record", "schema_violation", "explanation")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     REQUEST_DIGEST_FIELD_NUMBER: _ClassVar[int]
     EFFECT_FIELD_NUMBER: _ClassVar[int]
@@ -225,6 +238,7 @@ class AuthorizeResponse(_message.Message):
     BUNDLE_FIELD_NUMBER: _ClassVar[int]
     RECORD_FIELD_NUMBER: _ClassVar[int]
     SCHEMA_VIOLATION_FIELD_NUMBER: _ClassVar[int]
+    EXPLANATION_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     request_digest: bytes
     effect: Effect
@@ -235,4 +249,140 @@ class AuthorizeResponse(_message.Message):
     bundle: BundleRef
     record: RecordRef
     schema_violation: str
-    def __init__(self, request_id: _Optional[str] = ..., request_digest: _Optional[bytes] = ..., effect: _Optional[_Union[Effect, str]] = ..., cause: _Optional[_Union[Cause, str]] = ..., decision_id: _Optional[str] = ..., rules: _Optional[_Iterable[str]] = ..., obligations: _Optional[_Iterable[_Union[Obligation, _Mapping]]] = ..., bundle: _Optional[_Union[BundleRef, _Mapping]] = ..., record: _Optional[_Union[RecordRef, _Mapping]] = ..., schema_violation: _Optional[str] = ...) -> None: ...
+    explanation: Explanation
+    def __init__(self, request_id: _Optional[str] = ..., request_digest: _Optional[bytes] = ..., effect: _Optional[_Union[Effect, str]] = ..., cause: _Optional[_Union[Cause, str]] = ..., decision_id: _Optional[str] = ..., rules: _Optional[_Iterable[str]] = ..., obligations: _Optional[_Iterable[_Union[Obligation, _Mapping]]] = ..., bundle: _Optional[_Union[BundleRef, _Mapping]] = ..., record: _Optional[_Union[RecordRef, _Mapping]] = ..., schema_violation: _Optional[str] = ..., explanation: _Optional[_Union[Explanation, _Mapping]] = ...) -> None: ...
+
+class Explanation(_message.Message):
+    __slots__ = ("rules", "roles", "others", "missing", "flips", "truncated")
+    RULES_FIELD_NUMBER: _ClassVar[int]
+    ROLES_FIELD_NUMBER: _ClassVar[int]
+    OTHERS_FIELD_NUMBER: _ClassVar[int]
+    MISSING_FIELD_NUMBER: _ClassVar[int]
+    FLIPS_FIELD_NUMBER: _ClassVar[int]
+    TRUNCATED_FIELD_NUMBER: _ClassVar[int]
+    rules: _containers.RepeatedCompositeFieldContainer[ExplainedRule]
+    roles: _containers.RepeatedCompositeFieldContainer[ExplainedRole]
+    others: _containers.RepeatedCompositeFieldContainer[OtherRule]
+    missing: _containers.RepeatedScalarFieldContainer[str]
+    flips: _containers.RepeatedCompositeFieldContainer[Flip]
+    truncated: bool
+    def __init__(self, rules: _Optional[_Iterable[_Union[ExplainedRule, _Mapping]]] = ..., roles: _Optional[_Iterable[_Union[ExplainedRole, _Mapping]]] = ..., others: _Optional[_Iterable[_Union[OtherRule, _Mapping]]] = ..., missing: _Optional[_Iterable[str]] = ..., flips: _Optional[_Iterable[_Union[Flip, _Mapping]]] = ..., truncated: bool = ...) -> None: ...
+
+class ExplainedRule(_message.Message):
+    __slots__ = ("name", "effect", "outcome", "anyone", "roles", "when")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    EFFECT_FIELD_NUMBER: _ClassVar[int]
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    ANYONE_FIELD_NUMBER: _ClassVar[int]
+    ROLES_FIELD_NUMBER: _ClassVar[int]
+    WHEN_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    effect: Effect
+    outcome: Outcome
+    anyone: bool
+    roles: _containers.RepeatedScalarFieldContainer[int]
+    when: ExplainedCondition
+    def __init__(self, name: _Optional[str] = ..., effect: _Optional[_Union[Effect, str]] = ..., outcome: _Optional[_Union[Outcome, str]] = ..., anyone: bool = ..., roles: _Optional[_Iterable[int]] = ..., when: _Optional[_Union[ExplainedCondition, _Mapping]] = ...) -> None: ...
+
+class ExplainedRole(_message.Message):
+    __slots__ = ("name", "outcome", "sources", "when", "problem")
+    class Source(_message.Message):
+        __slots__ = ("name", "outcome")
+        NAME_FIELD_NUMBER: _ClassVar[int]
+        OUTCOME_FIELD_NUMBER: _ClassVar[int]
+        name: str
+        outcome: Outcome
+        def __init__(self, name: _Optional[str] = ..., outcome: _Optional[_Union[Outcome, str]] = ...) -> None: ...
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    SOURCES_FIELD_NUMBER: _ClassVar[int]
+    WHEN_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    outcome: Outcome
+    sources: _containers.RepeatedCompositeFieldContainer[ExplainedRole.Source]
+    when: ExplainedCondition
+    problem: str
+    def __init__(self, name: _Optional[str] = ..., outcome: _Optional[_Union[Outcome, str]] = ..., sources: _Optional[_Iterable[_Union[ExplainedRole.Source, _Mapping]]] = ..., when: _Optional[_Union[ExplainedCondition, _Mapping]] = ..., problem: _Optional[str] = ...) -> None: ...
+
+class ExplainedCondition(_message.Message):
+    __slots__ = ("text", "outcome", "problem", "units", "parts")
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    UNITS_FIELD_NUMBER: _ClassVar[int]
+    PARTS_FIELD_NUMBER: _ClassVar[int]
+    text: str
+    outcome: Outcome
+    problem: str
+    units: int
+    parts: _containers.RepeatedCompositeFieldContainer[ExplainedPart]
+    def __init__(self, text: _Optional[str] = ..., outcome: _Optional[_Union[Outcome, str]] = ..., problem: _Optional[str] = ..., units: _Optional[int] = ..., parts: _Optional[_Iterable[_Union[ExplainedPart, _Mapping]]] = ...) -> None: ...
+
+class ExplainedPart(_message.Message):
+    __slots__ = ("parent", "kind", "variable", "start", "text", "count", "trues", "falses", "errors", "samples")
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    VARIABLE_FIELD_NUMBER: _ClassVar[int]
+    START_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    TRUES_FIELD_NUMBER: _ClassVar[int]
+    FALSES_FIELD_NUMBER: _ClassVar[int]
+    ERRORS_FIELD_NUMBER: _ClassVar[int]
+    SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    parent: int
+    kind: str
+    variable: str
+    start: int
+    text: str
+    count: int
+    trues: int
+    falses: int
+    errors: int
+    samples: _containers.RepeatedCompositeFieldContainer[ExplainedSample]
+    def __init__(self, parent: _Optional[int] = ..., kind: _Optional[str] = ..., variable: _Optional[str] = ..., start: _Optional[int] = ..., text: _Optional[str] = ..., count: _Optional[int] = ..., trues: _Optional[int] = ..., falses: _Optional[int] = ..., errors: _Optional[int] = ..., samples: _Optional[_Iterable[_Union[ExplainedSample, _Mapping]]] = ...) -> None: ...
+
+class ExplainedSample(_message.Message):
+    __slots__ = ("value", "problem", "bindings")
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    BINDINGS_FIELD_NUMBER: _ClassVar[int]
+    value: str
+    problem: str
+    bindings: str
+    def __init__(self, value: _Optional[str] = ..., problem: _Optional[str] = ..., bindings: _Optional[str] = ...) -> None: ...
+
+class OtherRule(_message.Message):
+    __slots__ = ("name", "effect", "standing")
+    class Standing(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        STANDING_UNSPECIFIED: _ClassVar[OtherRule.Standing]
+        STANDING_CANDIDATE: _ClassVar[OtherRule.Standing]
+        STANDING_OTHER_ACTION: _ClassVar[OtherRule.Standing]
+        STANDING_NOT_YET: _ClassVar[OtherRule.Standing]
+        STANDING_EXPIRED: _ClassVar[OtherRule.Standing]
+    STANDING_UNSPECIFIED: OtherRule.Standing
+    STANDING_CANDIDATE: OtherRule.Standing
+    STANDING_OTHER_ACTION: OtherRule.Standing
+    STANDING_NOT_YET: OtherRule.Standing
+    STANDING_EXPIRED: OtherRule.Standing
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    EFFECT_FIELD_NUMBER: _ClassVar[int]
+    STANDING_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    effect: Effect
+    standing: OtherRule.Standing
+    def __init__(self, name: _Optional[str] = ..., effect: _Optional[_Union[Effect, str]] = ..., standing: _Optional[_Union[OtherRule.Standing, str]] = ...) -> None: ...
+
+class Flip(_message.Message):
+    __slots__ = ("rule", "outcome", "effect", "cause")
+    RULE_FIELD_NUMBER: _ClassVar[int]
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    EFFECT_FIELD_NUMBER: _ClassVar[int]
+    CAUSE_FIELD_NUMBER: _ClassVar[int]
+    rule: str
+    outcome: Outcome
+    effect: Effect
+    cause: Cause
+    def __init__(self, rule: _Optional[str] = ..., outcome: _Optional[_Union[Outcome, str]] = ..., effect: _Optional[_Union[Effect, str]] = ..., cause: _Optional[_Union[Cause, str]] = ...) -> None: ...

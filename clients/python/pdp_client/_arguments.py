@@ -29,6 +29,8 @@ def question(
     context: Properties | None,
     tenant: str,
     request_id: str,
+    *,
+    explain: bool = False,
 ) -> Request:
     """The request.
 
@@ -54,6 +56,8 @@ def question(
         context={} if context is None else context,
         tenant=tenant,
         request_id=request_id,
+        # Only what is exactly true asks: the wire has no other.
+        explain=explain is True,
     )
 
 

@@ -179,10 +179,18 @@ class Endpoint:
         resource: Resource,
         context: Properties | None,
         tenant: str,
+        *,
+        explain: bool,
     ) -> Request:
         # 128 random bits: an answer to another question cannot carry this id by chance.
         return _arguments.question(
-            subject, action, resource, context, tenant, request_id=secrets.token_hex(16)
+            subject,
+            action,
+            resource,
+            context,
+            tenant,
+            request_id=secrets.token_hex(16),
+            explain=explain,
         )
 
     def _check_open(self) -> None:

@@ -38,6 +38,7 @@ class AsyncClient(Endpoint):
         *,
         timeout: float | None = None,  # noqa: ASYNC109 the budget of the call, sent to the PDP
         tenant: str = "",
+        explain: bool = False,
     ) -> Decision:
         """May `subject` do `action` on `resource`?
 
@@ -47,7 +48,9 @@ class AsyncClient(Endpoint):
         Raises:
             TypeError: an argument is not of its class.
         """
-        return (await self._ask(subject, action, resource, context, timeout, tenant)).decision
+        return (
+            await self._ask(subject, action, resource, context, timeout, tenant, explain=explain)
+        ).decision
 
     async def enforce(
         self,
@@ -58,6 +61,7 @@ class AsyncClient(Endpoint):
         *,
         timeout: float | None = None,  # noqa: ASYNC109
         tenant: str = "",
+        explain: bool = False,
     ) -> Decision:
         """As `authorize`, but a denial is raised: it cannot be overlooked.
 
@@ -65,7 +69,9 @@ class AsyncClient(Endpoint):
             AccessDenied: carries the decision.
             TypeError: as `authorize`.
         """
-        conclusion = await self._ask(subject, action, resource, context, timeout, tenant)
+        conclusion = await self._ask(
+            subject, action, resource, context, timeout, tenant, explain=explain
+        )
         if conclusion.decision.effect is not Effect.PERMIT:
             raise AccessDenied(conclusion.decision, conclusion.reason)
         return conclusion.decision
@@ -97,9 +103,11 @@ class AsyncClient(Endpoint):
         context: Properties | None,
         timeout: float | None,  # noqa: ASYNC109
         tenant: str,
+        *,
+        explain: bool,
     ) -> Conclusion:
         started = time.monotonic()
-        request = self._question(subject, action, resource, context, tenant)
+        request = self._question(subject, action, resource, context, tenant, explain=explain)
         budget_s = _arguments.budget(timeout, self._budget_s)
         call = admitted = None
         try:

@@ -52,6 +52,7 @@ class Client(Endpoint):
         *,
         timeout: float | None = None,
         tenant: str = "",
+        explain: bool = False,
     ) -> Decision:
         """May `subject` do `action` on `resource`?
 
@@ -63,6 +64,8 @@ class Client(Endpoint):
             timeout: seconds for this call, for all attempts; at most 5 are
                 used. Default: the client's `budget_s`.
             tenant: empty means the caller's only one.
+            explain: ask why, too: `decision.explanation`. A caller whose entry in
+                the caller policy does not say `may: [explain]` is denied.
 
         Returns:
             The decision. True in a condition only if it permits. Every
@@ -73,7 +76,9 @@ class Client(Endpoint):
             TypeError: an argument is not of its class. Nothing else: what
                 ends the process or the thread passes through.
         """
-        return self._ask(subject, action, resource, context, timeout, tenant).decision
+        return self._ask(
+            subject, action, resource, context, timeout, tenant, explain=explain
+        ).decision
 
     def enforce(
         self,
@@ -84,6 +89,7 @@ class Client(Endpoint):
         *,
         timeout: float | None = None,
         tenant: str = "",
+        explain: bool = False,
     ) -> Decision:
         """As `authorize`, but a denial is raised: it cannot be overlooked.
 
@@ -91,7 +97,7 @@ class Client(Endpoint):
             AccessDenied: carries the decision.
             TypeError: as `authorize`.
         """
-        conclusion = self._ask(subject, action, resource, context, timeout, tenant)
+        conclusion = self._ask(subject, action, resource, context, timeout, tenant, explain=explain)
         if conclusion.decision.effect is not Effect.PERMIT:
             raise AccessDenied(conclusion.decision, conclusion.reason)
         return conclusion.decision
@@ -123,9 +129,11 @@ class Client(Endpoint):
         context: Properties | None,
         timeout: float | None,
         tenant: str,
+        *,
+        explain: bool,
     ) -> Conclusion:
         started = time.monotonic()
-        request = self._question(subject, action, resource, context, tenant)
+        request = self._question(subject, action, resource, context, tenant, explain=explain)
         budget_s = _arguments.budget(timeout, self._budget_s)
         call = admitted = None
         try:

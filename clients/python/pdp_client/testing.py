@@ -43,10 +43,12 @@ class _StandIn:
         context: Properties | None,
         timeout: float | None,
         tenant: str,
+        *,
+        explain: bool,
     ) -> Decision:
         """The decision. What the client would raise or deny, this does too."""
         request = _arguments.question(
-            subject, action, resource, context, tenant, request_id="0" * 32
+            subject, action, resource, context, tenant, request_id="0" * 32, explain=explain
         )
         budget_s = _arguments.budget(timeout, _arguments.BUDGET_S_DEFAULT)
         self.asked.append(request)
@@ -69,9 +71,10 @@ class _Sync(_StandIn):
         *,
         timeout: float | None = None,
         tenant: str = "",
+        explain: bool = False,
     ) -> Decision:
         """As `Client.authorize`, without a PDP."""
-        return self._ask(subject, action, resource, context, timeout, tenant)
+        return self._ask(subject, action, resource, context, timeout, tenant, explain=explain)
 
     def enforce(
         self,
@@ -82,9 +85,12 @@ class _Sync(_StandIn):
         *,
         timeout: float | None = None,
         tenant: str = "",
+        explain: bool = False,
     ) -> Decision:
         """As `Client.enforce`, without a PDP."""
-        return _enforced(self._ask(subject, action, resource, context, timeout, tenant))
+        return _enforced(
+            self._ask(subject, action, resource, context, timeout, tenant, explain=explain)
+        )
 
     def close(self) -> None:
         """Nothing to close."""
@@ -113,9 +119,10 @@ class _Async(_StandIn):
         *,
         timeout: float | None = None,  # noqa: ASYNC109 the client's signature
         tenant: str = "",
+        explain: bool = False,
     ) -> Decision:
         """As `AsyncClient.authorize`, without a PDP."""
-        return self._ask(subject, action, resource, context, timeout, tenant)
+        return self._ask(subject, action, resource, context, timeout, tenant, explain=explain)
 
     async def enforce(
         self,
@@ -126,9 +133,12 @@ class _Async(_StandIn):
         *,
         timeout: float | None = None,  # noqa: ASYNC109
         tenant: str = "",
+        explain: bool = False,
     ) -> Decision:
         """As `AsyncClient.enforce`, without a PDP."""
-        return _enforced(self._ask(subject, action, resource, context, timeout, tenant))
+        return _enforced(
+            self._ask(subject, action, resource, context, timeout, tenant, explain=explain)
+        )
 
     async def close(self) -> None:
         """Nothing to close."""
