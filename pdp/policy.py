@@ -171,6 +171,31 @@ class PolicySet:
             for action in dict.fromkeys(source.actions):
                 by_action.setdefault(action, []).append(rule)
 
+    def exchanged(
+        self, resource_type: str, names: frozenset[str], other: PolicySet | None
+    ) -> PolicySet:
+        """This set with other rules in the place of some of one resource type.
+
+        For trying small changes: what stays is not compiled again.
+
+        Args:
+            resource_type: that the rules are of.
+            names: `policy/rule` of those that go.
+            other: what comes in their place, or None.
+        """
+        made = object.__new__(PolicySet)
+        made._schemas, made._names = self._schemas, self._names
+        made._by_type = dict(self._by_type)
+        by_action = {
+            action: [rule for rule in rules if rule.name not in names]
+            for action, rules in self._by_type.get(resource_type, {}).items()
+        }
+        coming = {} if other is None else other._by_type.get(resource_type, {})  # noqa: SLF001
+        for action, rules in coming.items():
+            by_action[action] = [*by_action.get(action, ()), *rules]
+        made._by_type[resource_type] = by_action
+        return made
+
     @property
     def names(self) -> frozenset[str]:
         """Names of the policies."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -20,18 +19,14 @@ from pdp.authoring.sources import read_folder
 from pdp.authoring.trial import Outcome
 from pdp.callers import CallerEntry, CallerPolicy
 from pdp.cel.limits import EvaluationLimits
-from pdp.errors import PolicyError
 from pdp.model import Cause, Effect, Request, Verdict
 from pdp.policy import ANY_ACTION, PolicySet, Rule, RuleDocument
 from pdp.values import Value
-from tests.conftest import ROOT, Ledger
-from tests.policy_mutants import mutants
+from tests.conftest import ROOT
 
 FOLDER = ROOT / "policies"
 BUNDLES = ("document-sharing", "expense-reports", "production-access")
 LIMITS = EvaluationLimits()
-DOUBT_PERMITS_NOTHING = "without `has`, a permit is in doubt: it permits as little, and has no duty"
-CALLERS_KNOW = "the caller policy lets this workload ask for this type of subject only"
 CAUSES = {"RULE", "INDETERMINATE", "DEFAULT", "CALLER", "IDENTITY"}
 # What a condition sees and no caller sends: the PDP's clock, the caller's certificate.
 KNOWN_TO_THE_PDP = ("now", "caller")
@@ -44,42 +39,6 @@ SECOND_WALLS: Mapping[str, frozenset[str]] = {
         {"expense-retention/archived-is-immutable", "expense-submission/only-drafts-change"}
     ),
     "production-access": frozenset(),
-}
-# Small mistakes that no row notices, and why that is so. A row notices everything else.
-UNNOTICED: Mapping[str, Mapping[str, str]] = {
-    "document-sharing": {
-        "document-access, role link-holder: "
-        "`has(context.link) && resource.properties.links.exists(link,` "
-        "with only the right of `&&`": DOUBT_PERMITS_NOTHING,
-        "document-administration/admin-rehomes-orphans: "
-        "`stays_inside && has(resource.properties.owner_left) && "
-        "resource.properties.owner_left` with only the left of `&&`": DOUBT_PERMITS_NOTHING,
-        "document-classification, variable ranks: "
-        '`{"public": 0, "internal": 1, "confidential": 2, "restricted": 3}` '
-        "with 4": "the highest is the highest",
-        "document-lifecycle, role retention-job: "
-        '`subject.type == "service" && subject.id == "retention" &&` '
-        "with only the right of `&&`": CALLERS_KNOW,
-    },
-    "expense-reports": {
-        "expense-retention, role archiver: "
-        '`subject.type == "service" && subject.id == "month-end" &&` '
-        "with only the right of `&&`": CALLERS_KNOW,
-        "expense-submission, role assistant: "
-        "`has(resource.properties.assistants) && subject.id in resource.properties.assistants` "
-        "with only the right of `&&`": DOUBT_PERMITS_NOTHING,
-        "expense-submission/author-edits-draft: always": "`only-drafts-change` denies the rest",
-        "expense-submission/author-submits-with-receipts: `is_draft && receipts_complete` "
-        "with only the right of `&&`": "`only-drafts-change` denies the rest",
-    },
-    "production-access": {
-        'access-change, role pipeline: `subject.type == "robot" && '
-        'caller.path == "/ci/deployer"` with only the right of `&&`': CALLERS_KNOW,
-        "access-emergency, variable glass_is_broken: `has(context.break_glass) &&` "
-        "with only the right of `&&`": DOUBT_PERMITS_NOTHING,
-        "access-emergency, variable incident_is_open: `has(context.incident) &&` "
-        "with only the right of `&&`": DOUBT_PERMITS_NOTHING,
-    },
 }
 # Attributes that are denied because they are there: nobody learns of it when they are not.
 BELIEVED_BY_ABSENCE: Mapping[str, frozenset[str]] = {
@@ -192,7 +151,7 @@ def test_every_caller_is_in_some_row(sample: Sample) -> None:
     assert all(about(entry) for entry in sample.callers.entries)
 
 
-# -- its tests would notice ------------------------------------------------------
+# -- its tests would notice (test_mutation.py has more of it) --------------------
 
 
 def outcomes_without(sample: Sample, name: str) -> tuple[Outcome, ...]:
@@ -220,35 +179,6 @@ def test_the_rows_notice_the_loss_of_any_rule(sample: Sample) -> None:
         if rule.effect is Effect.DENY and not any(map(is_opened, found)):
             harmless.add(name)
     assert harmless == SECOND_WALLS[sample.name]
-
-
-def unnoticed(sample: Sample, step: int) -> tuple[int, set[str]]:
-    """How many small mistakes were tried, every `step`th, and which of them no row notices."""
-    tried, found = 0, set()
-    for what, policies in itertools.islice(mutants(sample.compilation.policies), 0, None, step):
-        try:
-            changed = PolicySet(policies, LIMITS)
-        except PolicyError:
-            continue  # a macro that is none any more: it would not compile
-        tried += 1
-        if all(sample.ask((row,), changed)[0].passed for row in sample.rows):
-            found.add(what)
-    return tried, found
-
-
-def test_the_rows_notice_small_mistakes(sample: Sample) -> None:
-    """A condition's side gone, `<` for `<=`, an action or a duty less: some, here."""
-    tried, found = unnoticed(sample, step=23)
-    assert tried >= 8
-    assert found <= set(UNNOTICED[sample.name])
-
-
-@pytest.mark.prove
-def test_the_rows_notice_every_small_mistake(sample: Sample, ledger: Ledger) -> None:
-    """All of them; what is left cannot be noticed, and it is said why."""
-    tried, found = unnoticed(sample, step=1)
-    ledger(seed="none: all of them", cases=tried, unnoticed=len(found))
-    assert found == set(UNNOTICED[sample.name])
 
 
 def is_opened(outcome: Outcome) -> bool:

@@ -196,16 +196,21 @@ class _Composer:
 
     def _list(self, start: SequenceStartEvent, depth: int) -> List:
         items = []
+        end = start.start_mark.index
         for event in self.events:
             if isinstance(event, SequenceEndEvent):
+                end = event.end_mark.index
                 break
             items.append(self._node(event, depth + 1))
-        return List(self.source, tuple(items), start.start_mark.index)
+        flow = bool(start.flow_style)
+        return List(self.source, tuple(items), start.start_mark.index, end, flow)
 
     def _map(self, start: MappingStartEvent, depth: int) -> Map:
         entries: dict[str, tuple[Scalar, Node]] = {}
+        end = start.start_mark.index
         for event in self.events:
             if isinstance(event, MappingEndEvent):
+                end = event.end_mark.index
                 break
             key = self._node(event, depth + 1)
             value = self._node(next(self.events), depth + 1)
@@ -215,7 +220,7 @@ class _Composer:
             if (name := self._key(key, entries)) is not None:
                 entries[name.text] = (name, value)
         flow = bool(start.flow_style)
-        return Map(self.source, tuple(entries.values()), start.start_mark.index, flow)
+        return Map(self.source, tuple(entries.values()), start.start_mark.index, end, flow)
 
     def _key(self, key: Node, entries: dict[str, tuple[Scalar, Node]]) -> Scalar | None:
         """The key if it may be one here, else None and a problem."""

@@ -73,19 +73,38 @@ class Scalar:
         and indentation change white space only, so the n-th other character
         of the text is the n-th other one of the source.
         """
+        return self.source.position(self._index(offset))
+
+    def boundary(self, offset: int) -> int:
+        """The index in the source of a boundary between characters of `text`.
+
+        Of one before a character that is not white space, where that begins;
+        else where the last one before it ends.
+        """
+        before = sum(1 for char in self.text[:offset] if char not in _BLANKS)
+        behind = offset >= len(self.text) or self.text[offset] in _BLANKS
+        found = self.start
+        for index, end, count in self._written():
+            if count == before and not behind:
+                return index
+            if count == before - 1:
+                found = end
+        return found
+
+    def _index(self, offset: int) -> int:
         before = sum(1 for char in self.text[:offset] if char not in _BLANKS)
         blank = offset >= len(self.text) or self.text[offset] in _BLANKS
         last = self.start
         for index, end, count in self._written():
             if count == before and (not blank or not before):
-                return self.source.position(index)
+                return index
             if blank and count == before - 1:
                 since = offset - len(self.text[:offset].rstrip(_BLANKS))
                 line_end = self.source.text.find("\n", end)
                 room = line_end - end if line_end >= 0 else since
-                return self.source.position(end + max(0, min(since, room)))
+                return end + max(0, min(since, room))
             last = index
-        return self.source.position(last)
+        return last
 
     def _written(self) -> Iterator[tuple[int, int, int]]:
         """Begin, end and number of each character that is not white space."""
@@ -121,11 +140,13 @@ def _escape(text: str, index: int) -> tuple[int, str]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class List:
-    """A sequence."""
+    """A sequence. `flow` means written in brackets; `end` is behind it then."""
 
     source: Source
     items: tuple[Node, ...]
     start: int
+    end: int
+    flow: bool
 
     @property
     def position(self) -> Position:
@@ -135,11 +156,12 @@ class List:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Map:
-    """A mapping with string keys, each once. `flow` means written in braces."""
+    """A mapping with string keys, each once. `flow` means written in braces, up to `end`."""
 
     source: Source
     entries: tuple[tuple[Scalar, Node], ...]
     start: int
+    end: int
     flow: bool
 
     @property
@@ -153,3 +175,18 @@ class Map:
 
 
 Node: TypeAlias = Scalar | List | Map
+
+
+def end_of(node: Node) -> int:
+    """The index behind the last character that a node wrote."""
+    match node:
+        case Scalar():
+            return (
+                node.boundary(len(node.text)) if node.style in {"literal", "folded"} else node.end
+            )
+        case List(items=items) if items and not node.flow:
+            return end_of(items[-1])
+        case Map(entries=entries) if entries and not node.flow:
+            return end_of(entries[-1][1])
+        case _:
+            return node.end

@@ -14,6 +14,7 @@ from pdp.cli import EXIT_REFUSED
 if TYPE_CHECKING:
     from rich.text import Text
 
+    from pdp.authoring.mutation import Mutation
     from pdp.authoring.trial import Outcome
     from pdp.errors import PolicyError
 
@@ -44,8 +45,14 @@ A file of tests:
 What `expect` leaves out, but for the effect, is not compared. It may also
 have `rules` and `obligations`, both lists.
 
-Exit code: 0 all passed, 1 a test failed or the policies have problems,
-2 no test found.
+Do the tests notice mistakes? `--mutate` makes hundreds of small ones, one
+at a time, and shows those that no test notices:
+
+\b
+  pdp test --mutate --mutation-min 90 policies/expense-reports
+
+Exit code: 0 all passed, 1 a test failed, the policies have problems, or the
+score is below what was asked for, 2 no test found.
 """
 
 
@@ -60,6 +67,18 @@ def run_tests(
         str, typer.Option("-k", metavar="TEXT", help="Only tests whose name has this text.")
     ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print outcomes as JSON.")] = False,
+    mutate: Annotated[
+        bool, typer.Option("--mutate", help="Try small mistakes: would the tests notice?")
+    ] = False,
+    mutation_min: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=100,
+            metavar="PERCENT",
+            help="With `--mutate`: refuse a lower score. Alone it asks for `--mutate`.",
+        ),
+    ] = None,
 ) -> None:
     """Run the tests of policies."""
     from pdp.authoring import trial
@@ -67,8 +86,12 @@ def run_tests(
     from pdp.authoring.policy_tests import read_tests, unknown_rules
     from pdp.authoring.sources import read_folder
     from pdp.cel.limits import EvaluationLimits
+    from pdp.cli import mutation
     from pdp.errors import ConfigurationError
 
+    mutate = mutate or mutation_min is not None
+    if mutate and (only or path.is_file()):
+        raise ConfigurationError("`--mutate` asks all tests of a folder: give it without `-k`")
     folder = path.parent if path.is_file() else path
     found = read_folder(folder)
     sources = {name: data for name, data in found.tests.items() if path in (folder, folder / name)}
@@ -90,11 +113,16 @@ def run_tests(
     policies = compilation.policy_set(EvaluationLimits())
     outcomes = trial.run(policies, compilation.callers, rows)
     unnamed = [] if only or path != folder else _unnamed(compilation.rule_names, outcomes)
+    passed = all(outcome.passed for outcome in outcomes)
+    # A test that fails as it is would notice everything.
+    mutants = mutation.run(compilation, rows) if mutate and passed else None
     if as_json:
-        _show_json(outcomes, folder, unnamed)
+        _show_json(outcomes, folder, unnamed, mutants)
     else:
         _show(outcomes, folder, unnamed)
-    if not all(outcome.passed for outcome in outcomes):
+        if mutants is not None:
+            mutation.show(mutants, folder, mutation_min)
+    if not passed or (mutants is not None and not mutation.passed(mutants, mutation_min)):
         raise typer.Exit(EXIT_REFUSED)
 
 
@@ -179,7 +207,13 @@ def show_failed(outcomes: Sequence[Outcome], folder: Path) -> None:
             out.print(Text(f"      {outcome.decision.cause.name} {said}"))
 
 
-def _show_json(outcomes: Sequence[Outcome], folder: Path, unnamed: Sequence[str]) -> None:
+def _show_json(
+    outcomes: Sequence[Outcome],
+    folder: Path,
+    unnamed: Sequence[str],
+    mutants: Mutation | None,
+) -> None:
+    from pdp.cli import mutation
     from pdp.cli.problems import where
 
     tests = [
@@ -203,5 +237,7 @@ def _show_json(outcomes: Sequence[Outcome], folder: Path, unnamed: Sequence[str]
         for outcome in outcomes
     ]
     ok = all(outcome.passed for outcome in outcomes)
-    report = {"ok": ok, "tests": tests, "rules_in_no_answer": list(unnamed)}
+    report: dict[str, object] = {"ok": ok, "tests": tests, "rules_in_no_answer": list(unnamed)}
+    if mutants is not None:
+        report["mutation"] = mutation.as_json(mutants, folder)
     typer.echo(json.dumps(report, indent=1, ensure_ascii=False))
