@@ -17,6 +17,7 @@ from loadtests.rounds import Target, measure
 from pdp.audit.entry import Received
 from pdp.authoring.checker import CONDITION_VARIABLES, Checker
 from pdp.authoring.compilation import compile_directory
+from pdp.boundary import InputLimits
 from pdp.callers import CallerEntry, CallerPolicy
 from pdp.cel.limits import EvaluationLimits
 from pdp.checked_expr import decode
@@ -35,7 +36,7 @@ from pdp.model import (
 from pdp.policy import PolicyDocument, PolicySet, RuleDocument
 from pdp.snapshot import Denials, Snapshot
 from pdp.values import NANOS
-from pdp.wire import parse_request, request_to_pb
+from pdp.wire import admit_message, request_to_pb
 
 # Not at the end of a month, when payments are frozen.
 NOW = datetime(2026, 9, 15, 10, tzinfo=UTC)
@@ -43,6 +44,7 @@ _NOW_NS = int(NOW.timestamp()) * NANOS
 _CEDAR_MIN, _SCALE_MAX = 8.0, 1.3
 _SIZES = (10, 1_000, 100_000)
 _RULES_PER_TYPE = 10
+_LIMITS = InputLimits()
 _RECORD = RecordRef("bench/0/1", 1, b"\0" * 32)
 
 
@@ -91,7 +93,7 @@ class Subjected:
     def ask(self, message: bytes) -> Decision:
         """Wire message in, decision out. Driven by hand: nothing in it waits for a loop."""
         received = Received(message, hashlib.sha256(message).digest())
-        question = parse_request(message)
+        question = admit_message(message, self._caller, _LIMITS)
         answer = self._point.authorize(question, self._caller, time.monotonic() + 1.0, received)
         try:
             answer.send(None)

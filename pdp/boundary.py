@@ -10,6 +10,7 @@ document.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -37,6 +38,9 @@ from pdp.values import (
 # and a batch of records another message; so that nothing is admitted that
 # could not be recorded and read back, 30.
 DEPTH_MAX = 30
+# Of a value in a list or a map: its tag and its length. What is in it comes on top.
+_ENCODED_VALUE_BYTES_MIN = 2
+_CHARACTER_BYTES_MAX = 4  # UTF-8
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,40 +209,97 @@ def admit(request: Request, caller: Caller, limits: InputLimits) -> Admitted:
     intake = _Intake(limits)
     size = limits.name_bytes_max
     subject, action, resource = request.subject, request.action, request.resource
-    subject_type = intake.name(subject.type, "subject.type", size)
-    subject_id = intake.name(subject.id, "subject.id", size)
+    intake.name(subject.type, "subject.type", size)
+    intake.name(subject.id, "subject.id", size)
     subject_properties = intake.properties(subject.properties, "subject.properties")
-    action_name = intake.name(action.name, "action.name", size)
+    intake.name(action.name, "action.name", size)
     action_properties = intake.properties(action.properties, "action.properties")
-    resource_type = intake.name(resource.type, "resource.type", size)
-    resource_id = intake.name(resource.id, "resource.id", size)
+    intake.name(resource.type, "resource.type", size)
+    intake.name(resource.id, "resource.id", size)
     resource_properties = intake.properties(resource.properties, "resource.properties")
     context = intake.properties(request.context, "context")
     intake.name(request.tenant, "tenant", size, required=False)
     intake.name(request.request_id, "request_id", size, required=False)
     intake.name(request.subject_token, "subject_token", limits.token_bytes_max, required=False)
+    copies = (subject_properties, action_properties, resource_properties, context)
+    return _assemble(request, caller, copies)
+
+
+def fits(message_bytes: int, limits: InputLimits) -> bool:
+    """Whether a message of so many bytes can exceed no limit on sums.
+
+    Its texts together are no longer than the message, and each value takes
+    two bytes of it at least, a tag and a length. Then nothing needs counting.
+    """
+    return (
+        message_bytes <= limits.text_bytes_max
+        and message_bytes <= limits.values_max * _ENCODED_VALUE_BYTES_MIN
+        and message_bytes <= limits.token_bytes_max
+    )
+
+
+def admit_decoded(
+    request: Request, caller: Caller, message_bytes: int, limits: InputLimits
+) -> Admitted:
+    """A request whose values were judged while they were decoded.
+
+    INVARIANT: for `pdp.wire.admit_message` only. The values are plain, nobody
+    else's, finite and within depth; the message `fits`; what is required is
+    there. Whoever else has a request calls `admit`.
+
+    Raises:
+        InvalidRequestError: a name may be too long: `admit` says which.
+    """
+    if message_bytes > limits.name_bytes_max:
+        subject, resource = request.subject, request.resource
+        names = (subject.type, subject.id, request.action.name, resource.type, resource.id)
+        for name in (*names, request.tenant, request.request_id):
+            if len(name) * _CHARACTER_BYTES_MAX > limits.name_bytes_max:
+                raise InvalidRequestError("request", "may have too long a name")
+    copies = (
+        request.subject.properties,
+        request.action.properties,
+        request.resource.properties,
+        request.context,
+    )
+    return _assemble(request, caller, copies)  # type: ignore[arg-type]
+
+
+def _assemble(
+    request: Request,
+    caller: Caller,
+    copies: tuple[dict[str, Value], dict[str, Value], dict[str, Value], dict[str, Value]],
+) -> Admitted:
+    """The names a condition sees."""
+    subject, action, resource = request.subject, request.action, request.resource
+    subject_properties, action_properties, resource_properties, context = copies
+    spiffe_id = caller.spiffe_id
+    trust_domain, path = _parts_of(spiffe_id)
     attributes: dict[str, Value] = {
-        "subject": {"type": subject_type, "id": subject_id, "properties": subject_properties},
-        "subject.type": subject_type,
-        "subject.id": subject_id,
+        "subject": {"type": subject.type, "id": subject.id, "properties": subject_properties},
+        "subject.type": subject.type,
+        "subject.id": subject.id,
         "subject.properties": subject_properties,
-        "action": {"name": action_name, "properties": action_properties},
-        "action.name": action_name,
+        "action": {"name": action.name, "properties": action_properties},
+        "action.name": action.name,
         "action.properties": action_properties,
-        "resource": {"type": resource_type, "id": resource_id, "properties": resource_properties},
-        "resource.type": resource_type,
-        "resource.id": resource_id,
+        "resource": {"type": resource.type, "id": resource.id, "properties": resource_properties},
+        "resource.type": resource.type,
+        "resource.id": resource.id,
         "resource.properties": resource_properties,
         "context": context,
-        "caller": {
-            "id": caller.spiffe_id,
-            "trust_domain": caller.trust_domain,
-            "path": caller.path,
-        },
-        "caller.id": caller.spiffe_id,
-        "caller.trust_domain": caller.trust_domain,
-        "caller.path": caller.path,
+        "caller": {"id": spiffe_id, "trust_domain": trust_domain, "path": path},
+        "caller.id": spiffe_id,
+        "caller.trust_domain": trust_domain,
+        "caller.path": path,
         # Verified claims; empty until token verification comes.
         "token": {},
     }
     return Admitted(request, attributes)
+
+
+@functools.lru_cache(maxsize=1_024)
+def _parts_of(spiffe_id: str) -> tuple[str, str]:
+    """Trust domain and path of a verified caller: a few callers ask again and again."""
+    caller = Caller(spiffe_id)
+    return caller.trust_domain, caller.path

@@ -66,7 +66,7 @@ def value_from_pb(message: pb.Value, path: str = "value") -> Value:
             nested deeper than any message can be that came over the wire.
     """
     try:
-        return _decode(message, 0)
+        return _decode(message, 0, LEVELS_MAX)
     except InvalidRequestError as error:
         raise error.below(path) from None
 
@@ -85,14 +85,26 @@ def map_to_pb(
         raise error.below(path) from None
 
 
-def map_from_pb(entries: Mapping[str, pb.Value], path: str) -> dict[str, Value]:
+def map_from_pb(
+    entries: Mapping[str, pb.Value],
+    path: str,
+    levels_max: int = LEVELS_MAX,
+    *,
+    finite: bool = False,
+) -> dict[str, Value]:
     """Decode the map field of a message.
+
+    Args:
+        entries: the field.
+        path: of it, for errors.
+        levels_max: of lists and maps, the field included.
+        finite: take no infinity and no not-a-number.
 
     Raises:
         InvalidRequestError: as `value_from_pb`.
     """
     try:
-        return _decode_entries(entries, 0)
+        return _decode_entries(entries, 0, levels_max, finite=finite)
     except InvalidRequestError as error:
         raise error.below(path) from None
 
@@ -113,10 +125,10 @@ def _wrong(reason: str) -> InvalidRequestError:
     return InvalidRequestError("", reason)
 
 
-def _check_depth(depth: int) -> None:
+def _check_depth(depth: int, levels_max: int = LEVELS_MAX) -> None:
     # Also what ends a list that contains itself.
-    if depth >= LEVELS_MAX:
-        raise _wrong(f"is nested deeper than {LEVELS_MAX} levels")
+    if depth >= levels_max:
+        raise _wrong(f"is nested deeper than {levels_max} levels")
 
 
 def text_bytes(value: object) -> str:
@@ -227,39 +239,52 @@ def _encode_duration(ns: int, out: pb.Value) -> None:
     out.duration_value.nanos = sign * nanos
 
 
-def _decode_entries(entries: Mapping[str, pb.Value], depth: int) -> dict[str, Value]:
-    _check_depth(depth)
+def _decode_entries(
+    entries: Mapping[str, pb.Value], depth: int, levels_max: int, *, finite: bool = False
+) -> dict[str, Value]:
+    _check_depth(depth, levels_max)
     out: dict[str, Value] = {}
     # A message map's `items()` is written in Python; looking each key up is quicker.
     for key in entries:
+        item = entries[key]
+        # The commonest kind is found by one look: what is not empty is what is set.
+        text = item.string_value
+        if text:
+            out[key] = text
+            continue
         try:
-            out[key] = _decode(entries[key], depth + 1)
+            out[key] = _decode(item, depth + 1, levels_max, finite=finite)
         except InvalidRequestError as error:
             raise error.below(member(key)) from None
     return out
 
 
-def _decode(message: pb.Value, depth: int) -> Value:
+def _decode(message: pb.Value, depth: int, levels_max: int, *, finite: bool = False) -> Value:
     kind = message.WhichOneof("kind")
-    if kind == "string_value":
-        return message.string_value
     if kind == "int64_value":
         return message.int64_value
-    if kind == "bool_value":
-        return message.bool_value
-    if kind == "double_value":
-        return message.double_value
     if kind == "list_value":
-        _check_depth(depth)
+        _check_depth(depth, levels_max)
         out: list[Value] = []
         for item in message.list_value.values:
+            if text := item.string_value:  # as in a map
+                out.append(text)
+                continue
             try:
-                out.append(_decode(item, depth + 1))
+                out.append(_decode(item, depth + 1, levels_max, finite=finite))
             except InvalidRequestError as error:
                 raise error.below(f"[{len(out)}]") from None
         return out
+    if kind == "bool_value":
+        return message.bool_value
     if kind == "map_value":
-        return _decode_entries(message.map_value.entries, depth)
+        return _decode_entries(message.map_value.entries, depth, levels_max, finite=finite)
+    if kind == "string_value":
+        return message.string_value
+    if kind == "double_value":
+        if finite and not math.isfinite(message.double_value):
+            raise _wrong("is not a finite number")
+        return message.double_value
     return _decode_rare(message, kind)
 
 

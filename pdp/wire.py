@@ -14,11 +14,14 @@ from typing import Final, cast
 
 from google.protobuf.message import DecodeError
 
+from pdp import boundary
+from pdp.boundary import Admitted, InputLimits
 from pdp.errors import AnswerError, InvalidRequestError
 from pdp.explanation_codec import explanation_from_pb, explanation_to_pb
 from pdp.model import (
     Action,
     BundleRef,
+    Caller,
     Cause,
     Decision,
     Effect,
@@ -30,6 +33,7 @@ from pdp.model import (
 )
 from pdp.v1 import authorization_pb2 as pb
 from pdp.value_codec import (
+    LEVELS_MAX,
     map_from_pb,
     map_to_pb,
     obligation_to_pb,
@@ -40,6 +44,7 @@ from pdp.value_codec import (
 
 __all__ = [
     "DIGEST_BYTES",
+    "admit_message",
     "decision_from_pb",
     "decision_to_pb",
     "obligation_to_pb",
@@ -104,6 +109,11 @@ def parse_request(message: bytes) -> Request:
         InvalidRequestError: not an `AuthorizeRequest`, unknown fields, or as
             `request_from_pb`.
     """
+    return request_from_pb(_parsed(message))
+
+
+def _parsed(message: bytes) -> pb.AuthorizeRequest:
+    """The message, every field of it known."""
     try:
         parsed = pb.AuthorizeRequest.FromString(message)
     except (DecodeError, UnicodeDecodeError):
@@ -116,7 +126,32 @@ def parse_request(message: bytes) -> Request:
         raise InvalidRequestError(
             "request", "has fields that this version of the decision point does not know"
         )
-    return request_from_pb(parsed)
+    return parsed
+
+
+def admit_message(message: bytes, caller: Caller, limits: InputLimits) -> Admitted:
+    """What `boundary.admit(parse_request(message), caller, limits)` makes, in one pass.
+
+    A message that is short enough can exceed no limit on sums, and what came
+    out of the decoder is plain and nobody else's; so values are judged while
+    they are decoded, and copied once. Whatever is out of the ordinary goes the
+    long way, which says what is wrong.
+
+    Args:
+        message: as received; trusted in nothing.
+        caller: already verified.
+        limits: what it may be at most.
+
+    Raises:
+        InvalidRequestError: as `parse_request` and `boundary.admit`.
+    """
+    if boundary.fits(len(message), limits):
+        try:
+            request = _request(_parsed(message), limits.depth_max, finite=True)
+            return boundary.admit_decoded(request, caller, len(message), limits)
+        except InvalidRequestError:
+            pass
+    return boundary.admit(parse_request(message), caller, limits)
 
 
 def request_from_pb(message: pb.AuthorizeRequest) -> Request:
@@ -125,23 +160,27 @@ def request_from_pb(message: pb.AuthorizeRequest) -> Request:
     Raises:
         InvalidRequestError: with the path of the first offending field.
     """
+    return _request(message, LEVELS_MAX, finite=False)
+
+
+def _request(message: pb.AuthorizeRequest, levels: int, *, finite: bool) -> Request:
     subject, action, resource = message.subject, message.action, message.resource
     return Request(
         subject=Subject(
             _required("subject.type", subject.type),
             _required("subject.id", subject.id),
-            map_from_pb(subject.properties, "subject.properties"),
+            map_from_pb(subject.properties, "subject.properties", levels, finite=finite),
         ),
         action=Action(
             _required("action.name", action.name),
-            map_from_pb(action.properties, "action.properties"),
+            map_from_pb(action.properties, "action.properties", levels, finite=finite),
         ),
         resource=Resource(
             _required("resource.type", resource.type),
             _required("resource.id", resource.id),
-            map_from_pb(resource.properties, "resource.properties"),
+            map_from_pb(resource.properties, "resource.properties", levels, finite=finite),
         ),
-        context=map_from_pb(message.context, "context"),
+        context=map_from_pb(message.context, "context", levels, finite=finite),
         tenant=message.tenant,
         request_id=_required("request_id", message.request_id),
         subject_token=message.subject_token,

@@ -22,7 +22,7 @@ import grpc
 from google.protobuf import wrappers_pb2
 from google.protobuf.message import DecodeError
 
-from pdp import boundary, wire
+from pdp import wire
 from pdp.audit.entry import Received
 from pdp.config.settings import Limits
 from pdp.decision_point import Clock, DecisionPoint
@@ -146,7 +146,7 @@ class AuthorizationDoor:
         # (4) The message, then its values.
         received = Received(message, hashlib.sha256(message).digest())
         try:
-            admitted = boundary.admit(wire.parse_request(message), caller, self._limits.input)
+            admitted = wire.admit_message(message, caller, self._limits.input)
         except InvalidRequestError as error:
             raise _invalid(error) from None
         # (5) The rest never raises.
