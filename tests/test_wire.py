@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pdp import value_codec, wire
+from pdp import boundary, value_codec, wire
 from pdp.boundary import DEPTH_MAX, InputLimits, admit
 from pdp.errors import AnswerError, InvalidRequestError
 from pdp.model import (
@@ -404,6 +404,96 @@ def test_damaged_request_fuzz(data: bytes) -> None:
         admit(request, Caller("spiffe://td/a"), InputLimits())
     except InvalidRequestError as error:
         assert str(error).isprintable()  # noqa: PT017 both ends are asserted
+
+
+# -- in one pass ----------------------------------------------------------------------------------
+
+CALLER = Caller("spiffe://td.example.org/ns/web")
+LIMITS = st.builds(
+    InputLimits,
+    depth_max=st.integers(1, DEPTH_MAX),
+    values_max=st.sampled_from([1, 3, 30, 10_000]),
+    text_bytes_max=st.sampled_from([10, 40, 262_144]),
+    name_bytes_max=st.sampled_from([1, 2, 5, 1_024]),
+    token_bytes_max=st.sampled_from([1, 16_384]),
+)
+
+
+@st.composite
+def odd_requests(draw: st.DrawFn) -> bytes:
+    """A message that the encoder would not write: no number, no kind, very deep, unknown."""
+    sent = wire.request_to_pb(draw(requests()))
+    target = draw(
+        st.sampled_from([sent.subject.properties, sent.resource.properties, sent.context])
+    )
+    match draw(st.sampled_from(["", "double", "none", "deep", "nanos", "negative", "unknown"])):
+        case "double":
+            target["k"].double_value = draw(st.sampled_from([math.nan, math.inf, -math.inf]))
+        case "none":
+            target["k"].SetInParent()
+        case "deep":
+            levels = draw(st.integers(1, DEPTH_MAX + 2))
+            value_codec.map_to_pb({"k": nested(levels - 1, lists=draw(st.booleans()))}, target, "p")
+        case "nanos":
+            target["k"].timestamp_value.nanos = -1
+        case "negative":
+            target["k"].duration_value.nanos = -1
+        case "unknown":
+            return sent.SerializeToString() + unknown_field()
+    return sent.SerializeToString()
+
+
+def in_two_passes(data: bytes, limits: InputLimits) -> tuple[object, ...]:
+    """What the parser and then the boundary make of a message."""
+    try:
+        admitted = admit(wire.parse_request(data), CALLER, limits)
+    except InvalidRequestError as error:
+        return error.field, error.reason
+    return admitted.request, canonical(dict(admitted.attributes))
+
+
+def in_one_pass(data: bytes, limits: InputLimits) -> tuple[object, ...]:
+    """What `admit_message` makes of it."""
+    try:
+        admitted = wire.admit_message(data, CALLER, limits)
+    except InvalidRequestError as error:
+        return error.field, error.reason
+    return admitted.request, canonical(dict(admitted.attributes))
+
+
+@given(data=st.one_of(odd_requests(), damaged_requests()), limits=LIMITS)
+@settings(max_examples=400, deadline=None)
+def test_one_pass_admits_and_refuses_what_two_do(data: bytes, limits: InputLimits) -> None:
+    """Parsing and judging at once gives the same attributes, or the same refusal."""
+    assert in_one_pass(data, limits) == in_two_passes(data, limits)
+
+
+def test_one_pass_refuses_what_is_not_finite() -> None:
+    """The short way does not let an infinity pass."""
+    sent = wire.request_to_pb(ask())
+    sent.context["k"].double_value = math.inf
+    with pytest.raises(InvalidRequestError):
+        wire.admit_message(sent.SerializeToString(), CALLER, InputLimits())
+
+
+def test_one_pass_refuses_what_is_not_finite_twin_without_guard(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """If the decoder did not look, a condition would meet an infinity."""
+    monkeypatch.setattr(math, "isfinite", lambda _value: True)
+    sent = wire.request_to_pb(ask())
+    sent.context["k"].double_value = math.inf
+    admitted = wire.admit_message(sent.SerializeToString(), CALLER, InputLimits())
+    assert admitted.attributes["context"] == {"k": math.inf}
+
+
+def test_a_message_too_long_to_be_short_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sums are counted for whatever could exceed them."""
+    data = wire.request_to_pb(ask(context={"k": list(range(60))})).SerializeToString()
+    with pytest.raises(InvalidRequestError, match="limit of values"):
+        wire.admit_message(data, CALLER, InputLimits(values_max=50))
+    monkeypatch.setattr(boundary, "fits", lambda _size, _limits: True)
+    assert wire.admit_message(data, CALLER, InputLimits(values_max=50)).request.context
 
 
 # -- answers --------------------------------------------------------------------------------------
