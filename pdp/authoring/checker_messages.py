@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 
-from pdp.cel.functions import FUNCTIONS
+from pdp.cel.functions import FUNCTIONS, LIBRARIES
 from pdp.errors import ExpressionError, Position
 
 _ERROR = re.compile(r"ERROR: <input>:(-?\d+):(-?\d+): (.*)")
@@ -25,6 +25,19 @@ _NUMBERS = frozenset({"int", "uint", "double"})
 _MACROS = ("all", "exists", "exists_one", "filter", "has", "map")
 _FUNCTIONS = tuple(
     sorted({function.name for function in FUNCTIONS if function.name.isidentifier()})
+)
+_FORMS = MappingProxyType(
+    {
+        name: tuple(
+            f"{each.parameters[0]}.{name}({', '.join(each.parameters[1:])})"
+            if each.member
+            else f"{name}({', '.join(each.parameters)})"
+            for library in LIBRARIES
+            for each in library.declarations
+            if each.function == name
+        )
+        for name in _FUNCTIONS
+    }
 )
 # What people write who come from another language.
 _ELSEWHERE = MappingProxyType(
@@ -46,8 +59,8 @@ _ELSEWHERE = MappingProxyType(
         "starts_with": "write `startsWith`",
         "endswith": "write `endsWith`",
         "includes": "write `contains`, or `x in list`",
-        "toLowerCase": "compare without changing case: there is no such function yet",
-        "lower": "compare without changing case: there is no such function yet",
+        "toLowerCase": "write `x.caseFold()`, on both sides of a comparison",
+        "lower": "write `x.caseFold()`, on both sides of a comparison",
     }
 )
 
@@ -102,6 +115,11 @@ def operator(name: str) -> str:
 
 def _undeclared(match: re.Match[str], variables: Mapping[str, str]) -> tuple[str, str]:
     name = match[1]
+    if name in _FUNCTIONS:
+        # The checker has it, but not as a method, or as one, or of so many arguments.
+        forms = " or ".join(f"`{form}`" for form in _FORMS[name])
+        forms = forms.replace("google.protobuf.Timestamp", "timestamp")
+        return f"`{name}` is not called like this", f"write {forms}" if forms else ""
     if hint := _ELSEWHERE.get(name):
         return f"`{name}` is not defined", hint
     return f"`{name}` is not defined", _nearest(name, [*variables, *_FUNCTIONS, *_MACROS])

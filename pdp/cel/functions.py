@@ -12,14 +12,21 @@ from types import MappingProxyType
 
 from pdp.cel import containers, text
 from pdp.cel.library import (
+    calendar,
     encoders,
+    hierarchy,
     lists,
     macros,
     network,
     numbers,
     optionals,
+    paths,
+    semver,
+    sets,
+    spiffe,
     standard,
     strings,
+    unicode,
 )
 from pdp.cel.library.rows import Function, Library
 
@@ -33,6 +40,13 @@ LIBRARIES: tuple[Library, ...] = (
     numbers.LIBRARY,
     encoders.LIBRARY,
     network.LIBRARY,
+    paths.LIBRARY,
+    hierarchy.LIBRARY,
+    semver.LIBRARY,
+    spiffe.LIBRARY,
+    sets.LIBRARY,
+    calendar.LIBRARY,
+    unicode.LIBRARY,
 )
 FUNCTIONS: tuple[Function, ...] = tuple(
     function for library in LIBRARIES for function in library.functions

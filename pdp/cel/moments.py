@@ -175,7 +175,7 @@ def offset_seconds(ns: int, zone: Datum, meter: Meter) -> int:
 # -- taking apart ------------------------------------------------------------
 
 
-def _civil(days: int) -> tuple[int, int, int]:
+def civil(days: int) -> tuple[int, int, int]:
     """Year, month and day, counted from 1, of a day counted from 1970-01-01.
 
     Proleptic Gregorian, any year: a zone may push a timestamp into year 0 or
@@ -195,7 +195,7 @@ def _civil(days: int) -> tuple[int, int, int]:
 
 def _day_of_year(days: int) -> int:
     """Counted from 0."""
-    year, month, day = _civil(days)
+    year, month, day = civil(days)
     leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
     before = (0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334)[month - 1]
     return before + day - 1 + (leap and month > 2)  # noqa: PLR2004
@@ -204,10 +204,10 @@ def _day_of_year(days: int) -> int:
 # From (days since 1970-01-01, second of the day, nanosecond), all local.
 _TIMESTAMP_PARTS: MappingProxyType[str, Callable[[int, int, int], int]] = MappingProxyType(
     {
-        "getFullYear": lambda days, _second, _nano: _civil(days)[0],
-        "getMonth": lambda days, _second, _nano: _civil(days)[1] - 1,
-        "getDate": lambda days, _second, _nano: _civil(days)[2],
-        "getDayOfMonth": lambda days, _second, _nano: _civil(days)[2] - 1,
+        "getFullYear": lambda days, _second, _nano: civil(days)[0],
+        "getMonth": lambda days, _second, _nano: civil(days)[1] - 1,
+        "getDate": lambda days, _second, _nano: civil(days)[2],
+        "getDayOfMonth": lambda days, _second, _nano: civil(days)[2] - 1,
         "getDayOfYear": lambda days, _second, _nano: _day_of_year(days),
         "getDayOfWeek": lambda days, _second, _nano: (days + 4) % 7,  # 1970-01-01: Thursday
         "getHours": lambda _days, second, _nano: second // 3_600,

@@ -332,15 +332,13 @@ class _Resolver:
                 return plans.Constant(function.call(*known, *([meter] * function.metered)))
             except CelError as error:
                 self.refuse(nodes[0], str(error))
-        prepared = list(arguments)
-        for at, read in function.literals:
-            plan = arguments[at]
-            if isinstance(plan, plans.Constant) and type(plan.value) is str:
-                try:
-                    prepared[at] = plans.Constant(read(plan.value))
-                except CelError as error:
-                    self.refuse(nodes[at], str(error))
-        return plans.Apply(function, tuple(prepared))
+        last = arguments[-1]
+        if function.literal and isinstance(last, plans.Constant) and type(last.value) is str:
+            try:
+                function = function.knowing(function.literal(last.value))
+            except CelError as error:
+                self.refuse(nodes[-1], str(error))
+        return plans.Apply(function, arguments)
 
     # -- containers and loops --------------------------------------------------
 

@@ -222,7 +222,7 @@ LIBRARY = make_library(
             "cidr_contains_ip_string": "net.CIDR.(string) -> bool",
         },
         contains_ip,
-        literals={1: read_ip},
+        literal=read_ip,
     ),
     define(
         "containsCIDR",
@@ -231,7 +231,7 @@ LIBRARY = make_library(
             "cidr_contains_cidr_string": "net.CIDR.(string) -> bool",
         },
         contains_cidr,
-        literals={1: read_cidr},
+        literal=read_cidr,
     ),
     *(
         define(name, {overload: f"net.IP.() -> {result}"}, part_of(IP, name, take), metered=False)

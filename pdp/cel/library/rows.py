@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 
@@ -21,9 +21,9 @@ class Function:
         call: takes evaluated arguments, then the meter if `metered`.
         metered: whether the call itself charges units.
         result: the Python type of every result, or None if it varies.
-        literals: for arguments at these places, counted from 0: reads a text that is
-            written in the policy into what `call` takes in its stead, once, when the
-            condition is compiled. Its `CelError` is a refusal of the policy.
+        literal: reads the second of two arguments, if that is a text written in the
+            policy, into what `call` takes in its stead: once, when the condition is
+            compiled. Its `CelError` is a refusal of the policy.
         folds: a call whose arguments are all literals is made when the condition is
             compiled, too. For functions that read a text into an opaque value.
     """
@@ -34,8 +34,15 @@ class Function:
     call: Callable[..., Any]
     metered: bool = False
     result: type | None = None
-    literals: tuple[tuple[int, Callable[[str], Any]], ...] = ()
+    literal: Callable[[str], Any] | None = None
     folds: bool = False
+
+    def knowing(self, value: Any) -> Function:
+        """This function for a second argument that was read already: `value`."""
+        call = self.call
+        if self.metered:
+            return replace(self, call=lambda one, _text, meter: call(one, value, meter))
+        return replace(self, call=lambda one, _text: call(one, value))
 
 
 @dataclass(frozen=True, slots=True)

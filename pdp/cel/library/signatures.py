@@ -32,7 +32,7 @@ def define(
     call: Callable[..., Any],
     *,
     metered: bool = True,
-    literals: Mapping[int, Callable[[str], Any]] | None = None,
+    literal: Callable[[str], Any] | None = None,
     folds: bool = False,
 ) -> Defined:
     """One function.
@@ -40,9 +40,9 @@ def define(
     Args:
         name: CEL's name.
         overloads: signatures by overload id, all of one number of arguments.
-        call: see `Function`, as for `metered`, `literals` and `folds`.
+        call: see `Function`, as for what follows.
         metered: whether `call` takes the meter.
-        literals: by place of the argument.
+        literal: reads a second argument that is written in the policy.
         folds: whether a call of literals is made at compile time.
 
     Raises:
@@ -63,7 +63,7 @@ def define(
         call=call,
         metered=metered,
         result=kinds.pop() if len(kinds) == 1 else None,
-        literals=tuple((literals or {}).items()),
+        literal=literal,
         folds=folds,
     )
     return Defined(function, declarations)
