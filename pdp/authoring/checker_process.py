@@ -81,10 +81,16 @@ def _make_type(name: str, parameters: list[Any]) -> Any:
     raise ValueError(message)
 
 
+@functools.lru_cache(maxsize=8)
+def _read_configuration(text: str) -> Any:
+    # Two thirds of the time an environment takes, and the same for every policy.
+    return cel.NewEnvConfigFromYaml(text)
+
+
 @functools.lru_cache(maxsize=32)
 def _environment(configuration: str, container: str, variables: tuple[tuple[str, str], ...]) -> Any:
     return cel.NewEnv(
-        config=cel.NewEnvConfigFromYaml(configuration),
+        config=_read_configuration(configuration),
         container=container,
         variables={name: read_type(kind) for name, kind in variables},
     )
