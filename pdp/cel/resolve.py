@@ -332,8 +332,8 @@ class _Resolver:
                 return plans.Constant(function.call(*known, *([meter] * function.metered)))
             except CelError as error:
                 self.refuse(nodes[0], str(error))
-        last = arguments[-1]
-        if function.literal and isinstance(last, plans.Constant) and type(last.value) is str:
+        last = arguments[-1] if function.literal else None
+        if isinstance(last, plans.Constant) and type(last.value) is str and function.literal:
             try:
                 function = function.knowing(function.literal(last.value))
             except CelError as error:
