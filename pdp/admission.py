@@ -13,6 +13,7 @@ what an author tests is what the PDP answers. The steps, in this order:
     7 the subject is denied by the emergency list                     DENY(IDENTITY)
     8 the request does not fit the tenant's schemas                   DENY(SCHEMA)
     9 the tenant's policies                                           the engine
+   10 reasons for administrators only to a caller that may `explain`
 
 Schemas come after the caller policy, so that a stranger cannot find out what
 attributes there are; and before the rules, so that no rule meets what its
@@ -25,10 +26,10 @@ are the decision point's.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pdp.boundary import Admitted
-from pdp.callers import ANY, CallerPolicy
+from pdp.callers import ANY, EXPLAIN, CallerPolicy
 from pdp.errors import InvalidRequestError
 from pdp.model import Caller, Cause, Decision, Subject, deny
 from pdp.policy import PolicySet, Rule
@@ -132,4 +133,7 @@ def decide(
         return deny(Cause.IDENTITY if needs_token else Cause.CALLER), []
     if denials.denies_subject(request.subject):
         return deny(Cause.IDENTITY), []
-    return policies[tenant].decide(admitted, now_ns)
+    decision, rules = policies[tenant].decide(admitted, now_ns)
+    if decision.reason_admin and not callers.may(covering, request.subject.type, EXPLAIN):
+        decision = replace(decision, reason_admin=())
+    return decision, rules

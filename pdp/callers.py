@@ -146,3 +146,11 @@ class CallerPolicy:
             if entry.asserts is not None and _covers(entry.asserts, subject_type):
                 return entry
         return None
+
+    def may(self, covering: tuple[CallerEntry, ...], subject_type: str, word: str) -> bool:
+        """Whether one entry covers the whole request, subject included, and allows this besides."""
+        return any(
+            word in entry.may
+            for entry in covering
+            if entry.asserts is not None and _covers(entry.asserts, subject_type)
+        )

@@ -22,11 +22,11 @@ from pdp.cel.syntax import Expression
 from pdp.compiled_schema import schema_from_pb, schema_to_pb
 from pdp.errors import DocumentError, ExpressionError, InvalidRequestError, PolicyError, Position
 from pdp.model import Effect, Obligation
-from pdp.policy import PolicyDocument, RoleDocument, RuleDocument
+from pdp.policy import EVERY_RESOURCE, PolicyDocument, RoleDocument, RuleDocument
 from pdp.schema import SchemaDocument
 from pdp.v1 import authorization_pb2 as wire_pb
 from pdp.v1 import bundle_pb2 as pb
-from pdp.value_codec import map_from_pb, map_to_pb
+from pdp.value_codec import map_from_pb, obligation_to_pb
 from pdp.values import NANOS, TIMESTAMP_SECONDS_MAX, TIMESTAMP_SECONDS_MIN
 
 FORMAT_VERSION = 1
@@ -76,7 +76,11 @@ def encode_policy(document: PolicyDocument, source_path: str, conditions: Condit
     """
     out = pb.CompiledDocument(format_version=FORMAT_VERSION, source_path=source_path)
     policy = out.policy
-    policy.name, policy.resource_type = document.name, document.resource_type
+    policy.name = document.name
+    if document.resource_type == EVERY_RESOURCE:
+        policy.every_resource = True
+    else:
+        policy.resource_type = document.resource_type
     policy.owner = document.owner
     policy.static_roles.extend(document.static_roles)
     for name, _ in document.variables:
@@ -101,8 +105,10 @@ def encode_policy(document: PolicyDocument, source_path: str, conditions: Condit
         _time_to_pb(rule.expires_ns, rule_pb.expires)
         rule_pb.justification = rule.justification
         for duty in rule.obligations:
-            duty_pb = rule_pb.obligations.add(id=duty.id, type=duty.type)
-            map_to_pb(duty.properties, duty_pb.properties, "properties")
+            obligation_to_pb(duty, rule_pb.obligations.add())
+        for item in rule.advice:
+            obligation_to_pb(item, rule_pb.advice.add())
+        rule_pb.reason_user, rule_pb.reason_admin = rule.reason_user, rule.reason_admin
     return out.SerializeToString(deterministic=True)
 
 
@@ -193,7 +199,7 @@ def _policy(message: pb.CompiledPolicy, path: str) -> PolicyDocument:
     name = _name(message.name, "the name of a policy")
     return PolicyDocument(
         name=name,
-        resource_type=_name(message.resource_type, f"the resource type of policy `{name}`"),
+        resource_type=_resource_type(message, name),
         owner=message.owner,
         static_roles=_items(message.static_roles, f"the static roles of policy `{name}`"),
         variables=tuple(
@@ -203,6 +209,16 @@ def _policy(message: pb.CompiledPolicy, path: str) -> PolicyDocument:
         roles=tuple(_role(item, path) for item in message.roles),
         rules=tuple(_rule(item, path) for item in message.rules),
     )
+
+
+def _resource_type(message: pb.CompiledPolicy, policy: str) -> str:
+    """Every type only when it says so and names none: absent is not "every"."""
+    what = f"the resource type of policy `{policy}`"
+    if not message.every_resource:
+        return _name(message.resource_type, what)
+    if message.resource_type:
+        raise DocumentError(f"{what} is given, and yet it is for every type")
+    return EVERY_RESOURCE
 
 
 def _role(message: pb.CompiledRole, path: str) -> RoleDocument:
@@ -229,6 +245,9 @@ def _rule(message: pb.CompiledRule, path: str) -> RuleDocument:
         expires_ns=_time(message.expires, name) if message.HasField("expires") else None,
         justification=message.justification,
         obligations=tuple(_obligation(item, name) for item in message.obligations),
+        advice=tuple(_obligation(item, name) for item in message.advice),
+        reason_user=message.reason_user,
+        reason_admin=message.reason_admin,
     )
 
 

@@ -306,6 +306,10 @@ class DecisionPoint:
             decision.obligations,
             new_decision_id(call.clock_ns),
             call.bundle,
+            None,
+            decision.advice,
+            decision.reason_user,
+            decision.reason_admin,
             schema_violation=decision.schema_violation,
         )
         # (6) Every answer is recorded, denials too.
@@ -384,5 +388,8 @@ def _with_record(decision: Decision, record: RecordRef | None) -> Decision:
         decision.decision_id,
         decision.bundle,
         record,
+        decision.advice,
+        decision.reason_user,
+        decision.reason_admin,
         decision.schema_violation,
     )

@@ -1,11 +1,10 @@
 """The law: how rules combine into one decision. All of it, and nothing else.
 
-May not know: time, I/O, protobuf, logging, configuration, CEL. A rule here is
-a name, an effect, roles, a condition and obligations; where verdicts come from
-is none of this file's business, so that combining is tested on abstract rules.
+May not know: time, I/O, protobuf, logging, configuration, CEL. Where verdicts come
+from is none of this file's business: combining is tested on abstract rules.
 
-Candidate rules are those of the request's resource type that name its action
-and are within their time. Every candidate is evaluated, then:
+Candidate rules are those of the request's resource type, and those of every
+type, that name its action and are within their time. All are evaluated, then:
 
     a rule's budget was spent     DENY(BUDGET)         rules: those that spent
     a deny applies                DENY(RULE)           rules: the denies that apply
@@ -13,9 +12,10 @@ and are within their time. Every candidate is evaluated, then:
     a permit applies              PERMIT(RULE)         rules: the permits that apply
     otherwise                     DENY(DEFAULT)        rules: none
 
-A permit carries the obligations of every permit that applies or is in doubt:
-a permit in doubt does not grant, but breaking something must not shed a
-watermark. Source of the rule: docs/adr/0001.
+An answer carries the obligations of every rule of its effect that applies, is in
+doubt or spent: breaking something must not shed a watermark or an alarm. It has
+advice and reasons of the rules it names, if these apply: what only informs must
+be true. Source of the rules: docs/adr/0001 and 0010.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Generic, Protocol, TypeVar
 
-from pdp.model import Cause, Decision, Effect, Obligation, Verdict
+from pdp.model import Cause, Decision, Effect, Obligation, Reason, Verdict, distinct
 
 Facts = TypeVar("Facts", contravariant=True)  # noqa: PLC0105
 
@@ -33,13 +33,11 @@ _FALSE, _TRUE, _DOUBT, _SPENT = Verdict.FALSE, Verdict.TRUE, Verdict.DOUBT, Verd
 class Condition(Protocol[Facts]):
     """Something with a verdict on the facts of a request.
 
-    `evaluate` is a pure function of the facts, never raises, and says SPENT
-    when its own cost budget ran out.
+    Pure; never raises; SPENT when its own cost budget ran out.
     """
 
     def evaluate(self, facts: Facts) -> Verdict:
         """The verdict on these facts."""
-        ...
 
 
 class Rule(Protocol[Facts]):
@@ -48,27 +46,34 @@ class Rule(Protocol[Facts]):
     @property
     def name(self) -> str:
         """`policy/rule`."""
-        ...
 
     @property
     def effect(self) -> Effect:
         """What it does when it applies."""
-        ...
 
     @property
     def roles(self) -> Sequence[Condition[Facts]] | None:
         """Any of which is needed."""
-        ...
 
     @property
     def when(self) -> Condition[Facts] | None:
         """The condition."""
-        ...
 
     @property
     def obligations(self) -> tuple[Obligation, ...]:
-        """Duties that come with a permit."""
-        ...
+        """Duties that come with the answer."""
+
+    @property
+    def advice(self) -> tuple[Obligation, ...]:
+        """The same, but they may be ignored."""
+
+    @property
+    def reason_user(self) -> tuple[Reason, ...]:
+        """At most one text for the user."""
+
+    @property
+    def reason_admin(self) -> tuple[Reason, ...]:
+        """At most one text for the administrator."""
 
 
 def any_of(verdicts: Iterable[Verdict]) -> Verdict:
@@ -85,8 +90,7 @@ def conjunction(
 ) -> Verdict:
     """(OR of the roles) AND the condition, in Kleene's logic; None is true.
 
-    Every role is evaluated. The condition is not, when the roles are
-    definitely not held: false AND anything is false.
+    Every role is evaluated; the condition is not when no role is held: false AND any is false.
     """
     held = _TRUE if roles is None else any_of([role.evaluate(facts) for role in roles])
     if held is _FALSE or held is _SPENT:
@@ -100,23 +104,26 @@ class _Tally(Generic[Facts]):
     """Rules by effect and verdict."""
 
     def __init__(self, rules: Iterable[Rule[Facts]], facts: Facts) -> None:
-        self.found: dict[tuple[Effect | None, Verdict], list[Rule[Facts]]] = {}
+        self.found: dict[tuple[Effect, Verdict], list[Rule[Facts]]] = {}
         for rule in rules:
             verdict = conjunction(rule.roles, rule.when, facts)
-            effect = None if verdict is _SPENT else rule.effect
-            self.found.setdefault((effect, verdict), []).append(rule)
+            self.found.setdefault((rule.effect, verdict), []).append(rule)
 
-    def names(self, effect: Effect | None, verdict: Verdict) -> tuple[str, ...]:
-        """Sorted, without duplicates."""
-        return tuple(sorted({rule.name for rule in self.found.get((effect, verdict), ())}))
+    def of(self, effect: Effect, *verdicts: Verdict) -> list[Rule[Facts]]:
+        """The rules of one effect with one of these verdicts."""
+        return [rule for verdict in verdicts for rule in self.found.get((effect, verdict), ())]
 
-    def obligations(self) -> tuple[Obligation, ...]:
-        """Of the permits that apply or are in doubt, sorted, without duplicates."""
-        by_key: dict[tuple[str, str, bytes], Obligation] = {}
-        for verdict in (_TRUE, _DOUBT):
-            for rule in self.found.get((Effect.PERMIT, verdict), ()):
-                by_key.update((item.key, item) for item in rule.obligations)
-        return tuple(by_key[key] for key in sorted(by_key))
+    def answer(self, effect: Effect, cause: Cause, made_by: list[Rule[Facts]]) -> Decision:
+        """With the duties of its effect, and the words of its rules if they apply."""
+        names = tuple(sorted({rule.name for rule in made_by}))
+        possible = self.of(effect, _TRUE, _DOUBT, _SPENT)
+        duties = distinct(duty for rule in possible for duty in rule.obligations)
+        if cause is not Cause.RULE:
+            return Decision(effect, cause, names, duties)
+        advice = distinct(item for rule in made_by for item in rule.advice)
+        user = tuple(sorted({reason for rule in made_by for reason in rule.reason_user}))
+        admin = tuple(sorted({reason for rule in made_by for reason in rule.reason_admin}))
+        return Decision(effect, cause, names, duties, "", None, None, advice, user, admin)
 
 
 def decide(rules: Iterable[Rule[Facts]], facts: Facts) -> Decision:
@@ -129,14 +136,14 @@ def decide(rules: Iterable[Rule[Facts]], facts: Facts) -> Decision:
     Returns:
         A decision without id, bundle or record: those are not law.
     """
-    tally = _Tally(rules, facts)
+    tally, denial, permit = _Tally(rules, facts), Effect.DENY, Effect.PERMIT
     # INVARIANT: this order is the law; every line but the last but one denies.
-    if names := tally.names(None, _SPENT):
-        return Decision(Effect.DENY, Cause.BUDGET, names)
-    if names := tally.names(Effect.DENY, _TRUE):
-        return Decision(Effect.DENY, Cause.RULE, names)
-    if names := tally.names(Effect.DENY, _DOUBT):
-        return Decision(Effect.DENY, Cause.INDETERMINATE, names)
-    if names := tally.names(Effect.PERMIT, _TRUE):
-        return Decision(Effect.PERMIT, Cause.RULE, names, tally.obligations())
-    return Decision(Effect.DENY, Cause.DEFAULT)
+    if found := tally.of(denial, _SPENT) + tally.of(permit, _SPENT):
+        return tally.answer(denial, Cause.BUDGET, found)
+    if found := tally.of(denial, _TRUE):
+        return tally.answer(denial, Cause.RULE, found)
+    if found := tally.of(denial, _DOUBT):
+        return tally.answer(denial, Cause.INDETERMINATE, found)
+    if found := tally.of(permit, _TRUE):
+        return tally.answer(permit, Cause.RULE, found)
+    return Decision(denial, Cause.DEFAULT)

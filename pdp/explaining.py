@@ -30,7 +30,7 @@ from pdp.explanation import (
     brief,
     cut,
 )
-from pdp.model import Cause, Decision, Effect, Obligation, Verdict
+from pdp.model import Cause, Decision, Effect, Obligation, Reason, Verdict
 from pdp.policy import ROLES_PATH, DerivedRole, Facts, PolicySet, Rule, StaticRole, When
 from pdp.values import Timestamp, Value
 
@@ -142,6 +142,9 @@ class _Supposed:
     when: _Fixed
     roles: None = None
     obligations: tuple[Obligation, ...] = ()
+    advice: tuple[Obligation, ...] = ()
+    reason_user: tuple[Reason, ...] = ()
+    reason_admin: tuple[Reason, ...] = ()
 
 
 def flips(verdicts: Sequence[tuple[str, Effect, Verdict]], effect: Effect) -> list[Flip]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -148,7 +148,10 @@ def _parts(spiffe_id: str) -> tuple[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Obligation:
-    """A duty that comes with a permit; matched by clients on type and id."""
+    """A duty that comes with an answer; matched by clients on type and id.
+
+    Advice has the same shape, and may be ignored.
+    """
 
     id: str
     type: str
@@ -158,6 +161,20 @@ class Obligation:
     def key(self) -> tuple[str, str, bytes]:
         """Injective key: order and equality of obligations go by it."""
         return (self.id, self.type, canonical(dict(self.properties)))
+
+
+def distinct(duties: Iterable[Obligation]) -> tuple[Obligation, ...]:
+    """Sorted, without duplicates."""
+    by_key = {duty.key: duty for duty in duties}
+    return tuple(by_key[key] for key in sorted(by_key))
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Reason:
+    """What the author of a rule wrote about it, `policy/rule`: a fixed text."""
+
+    rule: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +200,19 @@ class Decision:
 
     INVARIANT: `bool(decision)` is true only for a permit. A plain dataclass is
     always truthy, and `if pdp.authorize(...)` is what people write.
+
+    Attributes:
+        effect: the answer.
+        cause: which step made it.
+        rules: names of the rules that made it, sorted.
+        obligations: what the asking service must do when it permits, or when it denies.
+        decision_id: UUIDv7.
+        bundle: what it was made from.
+        record: where it is written down.
+        advice: like obligations, but may be ignored.
+        reason_user: texts of those rules for the person who was answered.
+        reason_admin: texts for whoever looks after the policies; only for
+            callers that may `explain`.
     """
 
     effect: Effect
@@ -192,6 +222,9 @@ class Decision:
     decision_id: str = ""
     bundle: BundleRef | None = None
     record: RecordRef | None = None
+    advice: tuple[Obligation, ...] = ()
+    reason_user: tuple[Reason, ...] = ()
+    reason_admin: tuple[Reason, ...] = ()
     # With the cause SCHEMA: what does not fit, `pdp.schema_check.Schemas.violation`.
     schema_violation: str = ""
     explanation: Explanation | None = None

@@ -11,17 +11,21 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from pdp import engine
+from pdp.actions import ANY_ACTION, ByAction, is_action
 from pdp.boundary import Admitted
 from pdp.cel.compile import CompiledExpression, compile_expression
 from pdp.cel.limits import EvaluationLimits
 from pdp.cel.syntax import Expression
 from pdp.errors import PolicyError
-from pdp.model import Cause, Decision, Effect, Obligation, Verdict, deny
+from pdp.model import Cause, Decision, Effect, Obligation, Reason, Verdict, deny
 from pdp.schema import SchemaDocument
 from pdp.schema_check import Schemas
 from pdp.values import Timestamp, Value
 
-ANY_ACTION = "*"
+# As the resource type of a document: its rules are candidates whatever the type.
+EVERY_RESOURCE = "*"
+# A text that goes out with answers: short enough for a page, and for a bounded answer.
+REASON_CHARACTERS_MAX = 500
 ROLES_PATH = ("subject.properties", "roles")
 
 
@@ -47,6 +51,9 @@ class RuleDocument:
     expires_ns: int | None
     justification: str
     obligations: tuple[Obligation, ...]
+    advice: tuple[Obligation, ...] = ()
+    reason_user: str = ""
+    reason_admin: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +131,9 @@ class Rule:
     roles: tuple[StaticRole | DerivedRole, ...] | None
     when: When | None
     obligations: tuple[Obligation, ...]
+    advice: tuple[Obligation, ...]
+    reason_user: tuple[Reason, ...]
+    reason_admin: tuple[Reason, ...]
     starts_ns: int | None
     expires_ns: int | None
     reads: frozenset[tuple[str, ...]]
@@ -152,8 +162,10 @@ class PolicySet:
                 not compile.
         """
         self._schemas = Schemas(schemas)
-        self._by_type: dict[str, dict[str, list[Rule]]] = {}
+        self._by_type: dict[str, ByAction[Rule]] = {}
+        self._of_every_type: ByAction[Rule] = ByAction()
         self._names: set[str] = set()
+        self._rules: list[Rule] = []
         for document in documents:
             if document.name in self._names:
                 message = f"policy `{document.name}` is defined twice"
@@ -165,11 +177,17 @@ class PolicySet:
             raise PolicyError(message, suggestion="a bundle holds at least one policy")
 
     def _add(self, document: PolicyDocument, limits: EvaluationLimits) -> None:
+        kind = document.resource_type
+        if not kind or (EVERY_RESOURCE in kind and kind != EVERY_RESOURCE):
+            message = f"the resource type of policy `{document.name}` is empty or has a `*`"
+            raise PolicyError(message)
         rules = _Compiler(document, limits).rules()
-        by_action = self._by_type.setdefault(document.resource_type, {})
+        if kind != EVERY_RESOURCE:
+            self._by_type.setdefault(kind, ByAction())
+        index = self._index(kind)
         for source, rule in zip(document.rules, rules, strict=True):
-            for action in dict.fromkeys(source.actions):
-                by_action.setdefault(action, []).append(rule)
+            index.add(source.actions, rule)
+        self._rules += rules
 
     def exchanged(
         self, resource_type: str, names: frozenset[str], other: PolicySet | None
@@ -179,42 +197,49 @@ class PolicySet:
         For trying small changes: what stays is not compiled again.
 
         Args:
-            resource_type: that the rules are of.
+            resource_type: that the rules are of; `*` for those of every type.
             names: `policy/rule` of those that go.
             other: what comes in their place, or None.
         """
         made = object.__new__(PolicySet)
         made._schemas, made._names = self._schemas, self._names
-        made._by_type = dict(self._by_type)
-        by_action = {
-            action: [rule for rule in rules if rule.name not in names]
-            for action, rules in self._by_type.get(resource_type, {}).items()
-        }
-        coming = {} if other is None else other._by_type.get(resource_type, {})  # noqa: SLF001
-        for action, rules in coming.items():
-            by_action[action] = [*by_action.get(action, ()), *rules]
-        made._by_type[resource_type] = by_action
+        made._by_type, made._of_every_type = dict(self._by_type), self._of_every_type
+        made._rules = [rule for rule in self._rules if rule.name not in names]
+        made._rules += () if other is None else other.rules
+        coming = None if other is None else other._index(resource_type)  # noqa: SLF001
+        index = self._index(resource_type).exchanged(lambda rule: rule.name not in names, coming)
+        if resource_type == EVERY_RESOURCE:
+            made._of_every_type = index
+        else:
+            made._by_type[resource_type] = index
         return made
+
+    def _index(self, resource_type: str) -> ByAction[Rule]:
+        if resource_type == EVERY_RESOURCE:
+            return self._of_every_type
+        return self._by_type.get(resource_type) or ByAction()
 
     @property
     def names(self) -> frozenset[str]:
         """Names of the policies."""
         return frozenset(self._names)
 
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """All rules, in the order of the documents."""
+        return tuple(self._rules)
+
     def candidates(self, resource_type: str, action: str, now_ns: int) -> list[Rule]:
-        """Rules of the type that name the action or `*` and are within their time."""
-        by_action = self._by_type.get(resource_type)
-        if by_action is None:
-            return []
-        found = list(by_action.get(action, ()))
-        if action != ANY_ACTION:
-            found += by_action.get(ANY_ACTION, ())
+        """Rules of the type, or of every type, that name the action and are within their time."""
+        found = self._of_every_type.find(action)
+        if (own := self._by_type.get(resource_type)) is not None:
+            found += own.find(action)
         return [rule for rule in found if rule.is_current(now_ns)]
 
     def rules_about(self, resource_type: str) -> list[Rule]:
         """Every rule that holds for a resource type, whatever its actions and times. To explain."""
-        by_action = self._by_type.get(resource_type, {})
-        return list({id(rule): rule for rules in by_action.values() for rule in rules}.values())
+        own = self._by_type.get(resource_type)
+        return [*self._of_every_type.rules, *(() if own is None else own.rules)]
 
     def decide(self, admitted: Admitted, now_ns: int) -> tuple[Decision, list[Rule]]:
         """The law on this set: the decision, and the candidates it looked at.
@@ -288,11 +313,19 @@ class _Compiler:
             raise PolicyError(f"{name} lists no actions, or an empty one")
         if ANY_ACTION in rule.actions and set(rule.actions) != {ANY_ACTION}:
             raise PolicyError(f"{name} mixes `*` with action names")
+        for action in rule.actions:
+            # Read as an exact name, a deny of such a pattern would deny nothing.
+            if not is_action(action):
+                raise PolicyError(f"{name} has a `*` that is not the end of `prefix:*`")
         if rule.effect is Effect.DENY and (rule.starts_ns, rule.expires_ns) != (None, None):
             # A deny that ends is a grant nobody wrote.
             raise PolicyError(f"{name} denies for a time only", suggestion="remove `expires`")
         if rule.effect is Effect.PERMIT and not rule.justification.strip():
             raise PolicyError(f"{name} has no justification", suggestion="say why it permits")
+        if max(len(rule.reason_user), len(rule.reason_admin)) > REASON_CHARACTERS_MAX:
+            raise PolicyError(
+                f"{name} has a reason of more than {REASON_CHARACTERS_MAX} characters"
+            )
 
     def _rule(self, source: RuleDocument) -> Rule:
         self._check(source)
@@ -303,16 +336,24 @@ class _Compiler:
                 raise PolicyError(message, suggestion="leave `roles` out to mean anyone")
             roles = tuple(self._role(name) for name in source.roles)
         when = self._when(source.when)
+        name = f"{self.document.name}/{source.id}"
         return Rule(
-            name=f"{self.document.name}/{source.id}",
+            name=name,
             effect=source.effect,
             roles=roles,
             when=when,
             obligations=source.obligations,
+            advice=source.advice,
+            reason_user=_reason(name, source.reason_user),
+            reason_admin=_reason(name, source.reason_admin),
             starts_ns=source.starts_ns,
             expires_ns=source.expires_ns,
             reads=_reads(roles, when),
         )
+
+
+def _reason(rule: str, text: str) -> tuple[Reason, ...]:
+    return (Reason(rule, text),) if text else ()
 
 
 def _reads(

@@ -10,6 +10,7 @@ depths are judged by `pdp.boundary`, after this. Light: the client uses it.
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 from typing import Final, cast
 
 from google.protobuf.message import DecodeError
@@ -26,6 +27,7 @@ from pdp.model import (
     Decision,
     Effect,
     Obligation,
+    Reason,
     RecordRef,
     Request,
     Resource,
@@ -225,6 +227,12 @@ def decision_to_pb(
     )
     for obligation in decision.obligations:
         obligation_to_pb(obligation, out.obligations.add())
+    for item in decision.advice:
+        obligation_to_pb(item, out.advice.add())
+    for reason in decision.reason_user:
+        out.reason_user.add(rule=reason.rule, text=reason.text)
+    for reason in decision.reason_admin:
+        out.reason_admin.add(rule=reason.rule, text=reason.text)
     if decision.explanation is not None:
         explanation_to_pb(decision.explanation, out.explanation)
     return out
@@ -233,9 +241,10 @@ def decision_to_pb(
 def decision_from_pb(message: pb.AuthorizeResponse) -> Decision:
     """Decode an answer, strictly. That it answers *this* request is the client's to check.
 
-    An unknown effect or cause, an obligation without id or type or with a
-    value that has no meaning here, a permit for another cause than RULE, a
-    permit without record, bundle, rule or decision id: none is believed.
+    An unknown effect or cause, an obligation or advice without id or type or with
+    a value that has no meaning here, a reason that is no rule's, a permit for
+    another cause than RULE, a permit without record, bundle, rule or decision id:
+    none is believed.
     Unknown fields are skipped: what a client must understand comes as an
     obligation, so that a newer decision point may say more. An explanation
     that cannot be read is left out, since it decides nothing.
@@ -260,6 +269,12 @@ def decision_from_pb(message: pb.AuthorizeResponse) -> Decision:
         decision_id=message.decision_id,
         bundle=_bundle_from_pb(message),
         record=_record_from_pb(message),
+        advice=tuple(
+            _obligation_from_pb(item, f"advice[{index}]")
+            for index, item in enumerate(message.advice)
+        ),
+        reason_user=_reasons_from_pb(message.reason_user, "reason_user"),
+        reason_admin=_reasons_from_pb(message.reason_admin, "reason_admin"),
         schema_violation=message.schema_violation,
         explanation=(
             explanation_from_pb(message.explanation) if message.HasField("explanation") else None
@@ -288,6 +303,14 @@ def _obligation_from_pb(message: pb.Obligation, path: str) -> Obligation:
     except InvalidRequestError as error:
         raise AnswerError(error.field, error.reason) from None
     return Obligation(message.id, message.type, properties)
+
+
+def _reasons_from_pb(reasons: Iterable[pb.Reason], path: str) -> tuple[Reason, ...]:
+    found = tuple(Reason(item.rule, item.text) for item in reasons)
+    for index, reason in enumerate(found):
+        if not reason.rule or not reason.text:
+            raise AnswerError(f"{path}[{index}]", "names no rule, or says nothing")
+    return found
 
 
 def _bundle_from_pb(message: pb.AuthorizeResponse) -> BundleRef | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 
@@ -12,7 +13,7 @@ from pdp.boundary import InputLimits, admit
 from pdp.callers import CallerEntry, CallerPolicy
 from pdp.cel.limits import EvaluationLimits
 from pdp.errors import InvalidRequestError
-from pdp.model import Action, Caller, Cause, Decision, Effect, Request, Resource, Subject
+from pdp.model import Action, Caller, Cause, Decision, Effect, Reason, Request, Resource, Subject
 from pdp.policy import PolicyDocument, PolicySet, RuleDocument
 
 ID = "spiffe://demo.example.org/a"
@@ -224,3 +225,41 @@ def test_each_tenant_twin_without_guard(monkeypatch: pytest.MonkeyPatch) -> None
         ask(entries=(entry,), policies=policies, tenant="b")
     monkeypatch.setattr(admission, "resolve_tenant", lambda *_: "a")
     assert ask(entries=(entry,), policies=policies, tenant="b").effect is Effect.PERMIT
+
+
+# -- what a caller is told ------------------------------------------------------
+
+SPOKEN = replace(PERMIT, reason_user="you may", reason_admin="see R-7")
+SPEAKING = {
+    "default": PolicySet(
+        [PolicyDocument("p", "report", "", (), (), (), (SPOKEN,))], EvaluationLimits()
+    )
+}
+EXPLAINING = replace(ASSERTING, may=frozenset({"explain"}))
+
+
+def test_reasons_for_administrators_are_for_callers_that_may_explain() -> None:
+    """One entry must cover the whole question and say `explain`: entries are not merged."""
+    admin, user = (Reason("p/a", "see R-7"),), (Reason("p/a", "you may"),)
+    elsewhere = replace(EXPLAINING, resources=("invoice",))
+    for_services = replace(EXPLAINING, asserts=("service",))
+    with_token = replace(EXPLAINING, asserts=None)
+    for entries, told in (
+        ((ASSERTING,), ()),
+        ((EXPLAINING,), admin),
+        ((ASSERTING, EXPLAINING), admin),
+        ((ASSERTING, elsewhere), ()),
+        ((ASSERTING, for_services), ()),
+        ((ASSERTING, with_token), ()),
+        ((replace(ASSERTING, may=frozenset({"batch", "search"})),), ()),
+    ):
+        found = ask(policies=SPEAKING, entries=entries)
+        assert (found.effect, found.reason_user) == (Effect.PERMIT, user)
+        assert found.reason_admin == told
+
+
+def test_reasons_for_administrators_twin_without_guard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the look at `may`, every caller reads what was written for administrators."""
+    assert not ask(policies=SPEAKING).reason_admin
+    monkeypatch.setattr(CallerPolicy, "may", lambda *_: True)
+    assert ask(policies=SPEAKING).reason_admin

@@ -24,6 +24,7 @@ RINGS: dict[str, tuple[str, ...]] = {
         "pdp.model",
         "pdp.errors",
         "pdp.engine",
+        "pdp.actions",
         "pdp.boundary",
         "pdp.callers",
         "pdp.policy",

@@ -643,3 +643,33 @@ def test_the_core_knows_no_clock_no_socket_and_no_grpc() -> None:
         "__future__", "collections", "dataclasses", "enum", "hashlib", "math", "re",
         "typing", "google", "pdp", "pdp_client", "tenacity",
     }  # fmt: skip
+
+
+def test_a_denial_is_a_denial_whatever_it_obliges_to() -> None:
+    """Duties that the program has not declared make a permit UNUSABLE; a denial stays."""
+    call = asked()
+    answer = pb.AuthorizeResponse(
+        request_id=pb.AuthorizeRequest.FromString(call.message).request_id,
+        request_digest=call.digest,
+        effect=pb.EFFECT_DENY,
+        cause=pb.CAUSE_RULE,
+        rules=["p/nobody"],
+    )
+    answer.obligations.add(type="alarm", id="tell-security")
+    answer.advice.add(type="link", id="how-to-ask")
+    answer.reason_user.add(rule="p/nobody", text="ask your lead")
+    decision = concluded(call, ended(answer.SerializeToString())).decision
+    assert (decision.effect, decision.cause) == (Effect.DENY, Cause.RULE)
+    assert [duty.id for duty in decision.obligations] == ["tell-security"]
+    assert [item.id for item in decision.advice] == ["how-to-ask"]
+    assert [reason.text for reason in decision.reason_user] == ["ask your lead"]
+
+
+def test_advice_that_nobody_knows_leaves_a_permit_as_it_is() -> None:
+    """It may be ignored; that is what tells it from an obligation."""
+    call = asked()
+    answer = honest(call)
+    answer.advice.add(type="unheard", id="of")
+    assert concluded(call, ended(answer.SerializeToString())).decision
+    answer.obligations.add(type="unheard", id="of")
+    assert not concluded(call, ended(answer.SerializeToString())).decision

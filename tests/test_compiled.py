@@ -67,11 +67,14 @@ _rule = st.builds(
     expires_ns=_time,
     justification=st.text(max_size=5),
     obligations=st.lists(_obligation, max_size=2).map(tuple),
+    advice=st.lists(_obligation, max_size=2).map(tuple),
+    reason_user=st.text(max_size=5),
+    reason_admin=st.text(max_size=5),
 )
 _document = st.builds(
     PolicyDocument,
     name=_name,
-    resource_type=_name,
+    resource_type=_name | st.just("*"),
     owner=st.text(max_size=5),
     static_roles=st.lists(_name, max_size=3).map(tuple),
     variables=st.just(()),
@@ -174,7 +177,9 @@ def _set(path: str, value: object) -> Callable[[pb.CompiledDocument], object]:
         (lambda m: m.ClearField("policy"), "of no kind that is known"),
         (_set("name", ""), "the name of a policy is empty"),
         (_set("resource_type", ""), "the resource type of policy `p` is empty"),
+        (_set("every_resource", True), "resource type of policy `p` is given, and yet it is for"),
         (_set("rules.0.id", ""), "the id of a rule is empty"),
+        (lambda m: m.policy.rules[0].advice.add(id="i"), "an obligation of rule `a` is empty"),
         (_set("rules.0.effect", wire_pb.EFFECT_UNSPECIFIED), "no effect that is known"),
         (_set("rules.0.effect", 7), "no effect that is known"),
         (lambda m: m.policy.rules[0].actions.append(""), "has an empty item"),
@@ -204,6 +209,19 @@ def test_a_damaged_document_is_refused(
     """Each with what is wrong; nothing absent is read as something milder."""
     with pytest.raises(DocumentError, match=complaint):
         decode(damage(change))
+
+
+def test_a_policy_for_every_type_says_so_and_names_none() -> None:
+    """Neither is refused: an absent type is never read as every type."""
+    data = encode_policy(replace(DOCUMENT, resource_type="*"), "sources/p.yaml", {})
+    message = pb.CompiledDocument.FromString(data)
+    assert (message.policy.resource_type, message.policy.every_resource) == ("", True)
+    found = decode(data)
+    assert isinstance(found, PolicyDocument)
+    assert found.resource_type == "*"
+    message.policy.every_resource = False
+    with pytest.raises(DocumentError, match="the resource type of policy `p` is empty"):
+        decode(message.SerializeToString())
 
 
 def test_an_undamaged_document_is_not_refused() -> None:

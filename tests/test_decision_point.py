@@ -29,7 +29,17 @@ from pdp.boundary import InputLimits
 from pdp.callers import CallerEntry
 from pdp.decision_point import DecisionPoint
 from pdp.errors import InvalidRequestError
-from pdp.model import Caller, Cause, Decision, Effect, RecordRef, Request, Subject, deny
+from pdp.model import (
+    Caller,
+    Cause,
+    Decision,
+    Effect,
+    Obligation,
+    RecordRef,
+    Request,
+    Subject,
+    deny,
+)
 from pdp.snapshot import CLOCK_TOLERANCE_NS, Snapshot
 from pdp.telemetry import Telemetry
 from pdp.v1 import authorization_pb2 as pb
@@ -534,6 +544,8 @@ def test_an_entry_always_fits(attribute_bytes: int, rules: int, message_bytes: i
         deny(Cause.RULE, tuple(f"policy-of-some-length/rule-{n}" for n in range(rules))),
         decision_id=new_decision_id(NOW_NS),
         bundle=make_snapshot().ref,
+        obligations=(Obligation("o", "t", {"text": "x" * attribute_bytes}),),
+        advice=(Obligation("a", "t", {"text": "x" * attribute_bytes}),),
     )
     entry = build_entry(decision, evidence)
     assert entry.ByteSize() <= ENTRY_BYTES_MAX

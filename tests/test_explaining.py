@@ -27,6 +27,7 @@ from pdp.model import (
     Effect,
     Obligation,
     Properties,
+    Reason,
     Request,
     Resource,
     Subject,
@@ -146,6 +147,9 @@ class Abstract:
     when: Fixed
     roles: None = None
     obligations: tuple[Obligation, ...] = ()
+    advice: tuple[Obligation, ...] = ()
+    reason_user: tuple[Reason, ...] = ()
+    reason_admin: tuple[Reason, ...] = ()
 
 
 def decided(verdicts: list[tuple[str, Effect, Verdict]]) -> Decision:

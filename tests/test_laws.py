@@ -152,14 +152,16 @@ def errors_never_help(decide: Decide, rule_set: RuleSet, request: Request) -> It
     for p, policy in enumerate(rule_set):
         for r in range(len(policy.rules)):
             broken = decide(rs.with_rule(rule_set, p, r, when=BROKEN), request)
-            if not broken:
-                continue
             for settled in (ALWAYS, NEVER):
                 sound = decide(rs.with_rule(rule_set, p, r, when=settled), request)
-                if not sound:
+                if broken and not sound:
                     yield f"an error in {policy.name}/{r} permits what {settled} denies"
-                elif not {o.key for o in sound.obligations} <= {o.key for o in broken.obligations}:
+                elif broken.effect is sound.effect and not _duties(sound) <= _duties(broken):
                     yield f"an error in {policy.name}/{r} sheds an obligation"
+
+
+def _duties(decision: Decision) -> set[tuple[str, str, bytes]]:
+    return {duty.key for duty in decision.obligations}
 
 
 def order_and_duplicates_do_not_matter(
@@ -183,7 +185,9 @@ def _shuffled(rule_set: RuleSet, shuffle: random.Random) -> RuleSet:
             if actions != ("*",):
                 actions = tuple(shuffle.sample(actions * 2, len(actions) * 2))
             duties = tuple(shuffle.sample(rule.obligations * 2, len(rule.obligations) * 2))
-            rules.append((rule_id, replace(rule, roles=roles, actions=actions, obligations=duties)))
+            advice = tuple(shuffle.sample(rule.advice * 2, len(rule.advice) * 2))
+            other = replace(rule, roles=roles, actions=actions, obligations=duties, advice=advice)
+            rules.append((rule_id, other))
         shuffle.shuffle(rules)
         sources = tuple(shuffle.sample(policy.sources * 2, len(policy.sources) * 2))
         policies.append(replace(policy, rules=tuple(rules), sources=sources))
@@ -279,15 +283,17 @@ def _doubtful_deny_permits(monkeypatch: pytest.MonkeyPatch) -> Decide:
 
 def _permit_overrides(monkeypatch: pytest.MonkeyPatch) -> Decide:
     """Drops denies when a permit applies."""
-    original = engine._Tally.names
+    original = engine._Tally.of
 
-    def names(self: object, effect: Effect | None, verdict: Verdict) -> tuple[str, ...]:
-        granting = original(self, Effect.PERMIT, Verdict.TRUE)  # type: ignore[arg-type]
+    def of(
+        self: engine._Tally[object], effect: Effect, *verdicts: Verdict
+    ) -> list[engine.Rule[object]]:
+        granting = original(self, Effect.PERMIT, Verdict.TRUE)
         if granting and effect is Effect.DENY:
-            return ()
-        return original(self, effect, verdict)  # type: ignore[arg-type]
+            return []
+        return original(self, effect, *verdicts)
 
-    monkeypatch.setattr(engine._Tally, "names", names)
+    monkeypatch.setattr(engine._Tally, "of", of)
     return rs.decide
 
 
@@ -300,6 +306,20 @@ def _doubt_is_false(monkeypatch: pytest.MonkeyPatch) -> Decide:
         return Verdict.FALSE if found is Verdict.DOUBT else found
 
     return _with_engine(monkeypatch, "conjunction", conjunction)
+
+
+def _denials_shed_duties_in_doubt(monkeypatch: pytest.MonkeyPatch) -> Decide:
+    """A denial owes the duties of the rules that apply only."""
+    original = engine._Tally.of
+
+    def of(
+        self: engine._Tally[object], effect: Effect, *verdicts: Verdict
+    ) -> list[engine.Rule[object]]:
+        whole = effect is Effect.DENY and len(verdicts) > 1
+        return original(self, effect, *(verdicts[:1] if whole else verdicts))
+
+    monkeypatch.setattr(engine._Tally, "of", of)
+    return rs.decide
 
 
 def _first_role_wins(monkeypatch: pytest.MonkeyPatch) -> Decide:
@@ -324,6 +344,7 @@ def _spent_is_false(monkeypatch: pytest.MonkeyPatch) -> Decide:
         (default_deny, _permit_on_default),
         (deny_overrides_permit, _permit_overrides),
         (errors_never_help, _doubt_is_false),
+        (errors_never_help, _denials_shed_duties_in_doubt),
         (order_and_duplicates_do_not_matter, _first_role_wins),
         (deleting_a_permit_or_adding_a_deny_never_permits, _doubtful_deny_permits),
         (as_the_design_says, _spent_is_false),

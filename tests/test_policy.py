@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from pdp import checked_expr, policy
+from pdp.actions import action_matches
 from pdp.authoring.checker import CONDITION_VARIABLES, Checker
 from pdp.boundary import InputLimits, admit
 from pdp.cel.limits import EvaluationLimits
@@ -20,6 +23,7 @@ from pdp.model import (
     Decision,
     Effect,
     Obligation,
+    Reason,
     Request,
     Resource,
     Subject,
@@ -98,10 +102,108 @@ def test_candidates_are_of_the_type_and_name_the_action() -> None:
     assert names("read", "*") == set()
 
 
+@pytest.mark.parametrize(
+    ("action", "found"),
+    [
+        ("report:read", {"p/all", "p/report"}),
+        ("report:a:b", {"p/all", "p/report", "p/deep"}),
+        ("report:a:", {"p/all", "p/report"}),
+        ("report::", {"p/all", "p/report"}),
+        ("report:\n", {"p/all", "p/report"}),
+        # Not: nothing behind the colon, no colon, another word, another case, a part of a word.
+        ("report:", {"p/all"}),
+        ("report", {"p/all"}),
+        ("reports:x", {"p/all"}),
+        ("Report:read", {"p/all"}),
+        ("x:report:read", {"p/all"}),
+        # A request's star is a character like any other.
+        ("report:*", {"p/all", "p/report"}),
+        ("*", {"p/all"}),
+        (":", {"p/all"}),
+    ],
+)
+def test_a_pattern_is_about_what_begins_with_it_and_goes_on(action: str, found: set[str]) -> None:
+    """`report:*` is one or more further characters after `report:`, whatever they are."""
+    policies = one(
+        replace(RULE, id="report", actions=("report:*",)),
+        replace(RULE, id="deep", actions=("report:a:*",)),
+        replace(DENY, id="all", actions=("*",)),
+    )
+    assert {rule.name for rule in policies.candidates("report", action, 0)} == found
+
+
+def test_candidates_are_what_a_scan_finds() -> None:
+    """Over all short actions, the index finds what comparing with every rule finds, each once."""
+    words = ["", "a", "b", "aa"]
+    actions = [":".join(parts) for n in range(1, 5) for parts in itertools.product(words, repeat=n)]
+    listed = ["*", "a", "a:*", "a:b", "a:b:*", "b:*", "a:a:*", "aa:*", "a::*", "::*"]
+    rules = [
+        replace(RULE, id=f"r{i}", actions=actions)
+        for i, actions in enumerate(
+            [("*",), *itertools.permutations([item for item in listed if item != "*"], 2)]
+        )
+    ]
+    policies = one(*rules)
+    for action in filter(None, actions):
+        expected = {
+            f"p/{rule.id}"
+            for rule in rules
+            if any(action_matches(item, action) for item in rule.actions)
+        }
+        found = [rule.name for rule in policies.candidates("report", action, 0)]
+        assert len(found) == len(set(found))
+        assert set(found) == expected, action
+
+
+def test_a_long_action_costs_no_more_looks_than_the_longest_pattern() -> None:
+    """A request cannot make the search long: colons past every rule's prefix are not looked at."""
+    looks = 0
+
+    class Counting(dict[str, list[policy.Rule]]):
+        def get(self, key: str, default: Any = None) -> Any:
+            nonlocal looks
+            looks += 1
+            return super().get(key, default)
+
+    policies = one(replace(RULE, actions=("a:b:*",)))
+    index = policies._by_type["report"]
+    index._prefixes = Counting(index._prefixes)
+    assert policies.candidates("report", "a:b:" + ":" * 1_000, 0)
+    assert looks == 2
+
+
+def test_rules_for_every_type_join_those_of_each_type() -> None:
+    """Also where no policy is about the type; a request's type `*` is a type like any other."""
+    everywhere = replace(DOCUMENT, name="all", resource_type="*", rules=(replace(DENY, id="d"),))
+    policies = PolicySet([DOCUMENT, everywhere], LIMITS)
+    for resource_type, found in (
+        ("report", {"p/a", "all/d"}),
+        ("invoice", {"all/d"}),
+        ("*", {"all/d"}),
+    ):
+        names = {rule.name for rule in policies.candidates(resource_type, "read", 0)}
+        assert names == found
+    assert policies.candidates("invoice", "write", 0) == []
+    assert decide(policies) == Decision(Effect.DENY, Cause.RULE, ("all/d",))
+    assert [rule.name for rule in policies.rules] == ["p/a", "all/d"]
+
+
+def test_rules_for_every_type_twin_without_guard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Were they looked for under the type `*` only, a deny for everything would deny nothing."""
+    everywhere = replace(DOCUMENT, name="all", resource_type="*", rules=(replace(DENY, id="d"),))
+    monkeypatch.setattr(policy, "EVERY_RESOURCE", "-")
+    monkeypatch.setattr(policy._Compiler, "_check", lambda *_: None)
+    policies = PolicySet([DOCUMENT, everywhere], LIMITS)
+    assert decide(policies).effect is Effect.PERMIT
+
+
 def test_a_rule_that_names_an_action_twice_is_one_candidate() -> None:
-    """Repetition changes nothing."""
-    policies = one(replace(RULE, actions=("read", "read")))
-    assert len(policies.candidates("report", "read", 0)) == 1
+    """Repetition changes nothing, as a name, as a pattern or as both."""
+    for actions in (("read", "read"), ("read:*", "read:a", "read:a:*", "read:*")):
+        policies = one(replace(RULE, actions=actions))
+        for action in ("read", "read:a", "read:a:b"):
+            found = policies.candidates("report", action, 0)
+            assert len(found) == int(any(action_matches(item, action) for item in actions))
 
 
 def test_policies_on_one_type_are_one_set_of_rules() -> None:
@@ -274,6 +376,19 @@ def test_reads_are_those_of_conditions_and_roles(checker: Checker) -> None:
         (replace(DOCUMENT, rules=(replace(RULE, actions=()),)), "lists no actions"),
         (replace(DOCUMENT, rules=(replace(RULE, actions=("",)),)), "or an empty one"),
         (replace(DOCUMENT, rules=(replace(RULE, actions=("*", "read")),)), "mixes `*`"),
+        (replace(DOCUMENT, rules=(replace(DENY, actions=("read*",)),)), "has a `\\*` that is not"),
+        (replace(DOCUMENT, rules=(replace(DENY, actions=(":*",)),)), "has a `\\*` that is not"),
+        (replace(DOCUMENT, rules=(replace(DENY, actions=("a:*:*",)),)), "has a `\\*` that is not"),
+        (
+            replace(DOCUMENT, rules=(replace(RULE, reason_user="x" * 501),)),
+            "has a reason of more than",
+        ),
+        (
+            replace(DOCUMENT, rules=(replace(RULE, reason_admin="x" * 501),)),
+            "has a reason of more than",
+        ),
+        (replace(DOCUMENT, resource_type="re*"), "is empty or has a `\\*`"),
+        (replace(DOCUMENT, resource_type=""), "is empty or has a `\\*`"),
         (replace(DOCUMENT, rules=(replace(DENY, expires_ns=1),)), "denies for a time only"),
         (replace(DOCUMENT, rules=(replace(DENY, starts_ns=0),)), "denies for a time only"),
         (replace(DOCUMENT, rules=(replace(RULE, justification=" "),)), "has no justification"),
@@ -325,6 +440,24 @@ def test_obligations_come_with_their_permit() -> None:
     """Of every permit that applies."""
     duty = Obligation("watermark", "custom", {"n": 1})
     assert decide(one(replace(RULE, obligations=(duty,)))).obligations == (duty,)
+
+
+def test_duties_of_a_denial_come_with_it() -> None:
+    """What the asking service must do when it denies, what it may do, and what it may say."""
+    alarm, hint = Obligation("alarm", "notify"), Obligation("hint", "show")
+    denial = replace(
+        DENY, id="d", obligations=(alarm,), advice=(hint,), reason_user="no", reason_admin="R-1"
+    )
+    found = decide(one(replace(RULE, obligations=(hint,)), denial))
+    assert found == Decision(
+        Effect.DENY,
+        Cause.RULE,
+        ("p/d",),
+        (alarm,),
+        advice=(hint,),
+        reason_user=(Reason("p/d", "no"),),
+        reason_admin=(Reason("p/d", "R-1"),),
+    )
 
 
 def chain(checker: Checker, pattern: str, length: int) -> tuple[tuple[str, Expression], ...]:

@@ -80,10 +80,12 @@ def test_the_commands_of_the_sample_print_what_its_page_says() -> None:
 def test_every_piece_of_a_policy_on_the_page_compiles(checker: Checker) -> None:
     """Pieces are marked `in a rule` or `in a policy`; `a schema` is a whole document."""
     pieces = [(where, text) for where, text in BLOCKS if not where.endswith(".yaml")]
-    assert len(pieces) == 5
+    assert len(pieces) == 6
     for where, text in pieces:
         indented = "".join(f"    {line}\n" for line in text.splitlines())
-        document = HEAD + RULE + {"in a rule": indented, "in a policy": text}.get(where, "")
+        # A piece of a policy may be its rules.
+        rule = "" if text.startswith("rules:") else RULE
+        document = HEAD + rule + {"in a rule": indented, "in a policy": text}.get(where, "")
         if where == "a schema":
             document = text
         assert compile_document("p.yaml", document.encode(), checker).problems == (), text
@@ -150,6 +152,7 @@ def test_every_limit_on_the_page_is_in_force() -> None:
         limits.depth_max,
     ]
     assert shown["a justification, an owner"] == [fields.PROSE.characters_max]
+    assert shown["a reason"] == [policy_document.REASON.characters_max]
 
 
 def test_every_cause_that_a_test_may_expect_is_on_the_page() -> None:

@@ -33,10 +33,13 @@ rules:
     when: resource.properties.n > 1
     justification: x
     obligations: [{id: a, type: t, properties: {n: 1}}]
+    advice: [{id: b, type: t}]
+    reason: {user: you may, admin: see R-7}
   - id: deny
     effect: deny
     actions: [read]
     when: subject.id == "bob"
+    obligations: [{id: alarm, type: t}]
 """
 CALLERS = """\
 kind: callers
@@ -112,6 +115,12 @@ def outcomes(text: str, checker: Checker) -> tuple[Outcome, ...]:
             {"effect": "PERMIT", "obligations": '[{id: a, type: t, properties: {n: "1"}}]'},
             ["obligations"],
         ),
+        ({"effect": "PERMIT", "advice": "[{id: b, type: t}]"}, []),
+        ({"effect": "PERMIT", "advice": "[]"}, ["advice"]),
+        ({"effect": "PERMIT", "reasons": "{user: [you may]}"}, []),
+        ({"effect": "PERMIT", "reasons": "{user: [you may], admin: []}"}, []),
+        ({"effect": "PERMIT", "reasons": "{admin: [see R-7]}"}, ["reasons.admin"]),
+        ({"effect": "PERMIT", "reasons": "{user: []}"}, ["reasons.user"]),
     ],
 )
 def test_every_given_key_is_compared_and_no_other(

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pdp import engine
+from pdp.actions import ANY_ACTION
 from pdp.authoring import trial
 from pdp.authoring.checker import Checker
 from pdp.authoring.compilation import Compilation, compile_directory
@@ -20,7 +21,7 @@ from pdp.authoring.trial import Outcome
 from pdp.callers import CallerEntry, CallerPolicy
 from pdp.cel.limits import EvaluationLimits
 from pdp.model import Cause, Effect, Request, Verdict
-from pdp.policy import ANY_ACTION, PolicySet, Rule, RuleDocument
+from pdp.policy import PolicySet, Rule, RuleDocument
 from pdp.values import Value
 from tests.conftest import ROOT
 
@@ -192,12 +193,7 @@ def is_opened(outcome: Outcome) -> bool:
 
 def compiled_rules(sample: Sample) -> list[Rule]:
     """The rules as the PDP has them, with what they read."""
-    return [
-        rule
-        for by_action in sample.policies._by_type.values()
-        for rules in by_action.values()
-        for rule in rules
-    ]
+    return list(sample.policies.rules)
 
 
 # -- missing attributes ----------------------------------------------------------
@@ -257,15 +253,15 @@ def test_no_attribute_that_is_left_out_opens_anything_twin_without_guard(
     sample: Sample, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Were a deny in doubt skipped, as other engines do it, leaving something out would open."""
-    names = engine._Tally.names
+    of = engine._Tally.of
 
     def skipping(
-        self: engine._Tally[object], effect: Effect | None, verdict: Verdict
-    ) -> tuple[str, ...]:
-        in_doubt = (effect, verdict) == (Effect.DENY, Verdict.DOUBT)
-        return () if in_doubt else names(self, effect, verdict)
+        self: engine._Tally[object], effect: Effect, *verdicts: Verdict
+    ) -> list[engine.Rule[object]]:
+        in_doubt = (effect, *verdicts) == (Effect.DENY, Verdict.DOUBT)
+        return [] if in_doubt else of(self, effect, *verdicts)
 
-    monkeypatch.setattr(engine._Tally, "names", skipping)
+    monkeypatch.setattr(engine._Tally, "of", skipping)
     assert len(opened_by_an_absence(sample) - BELIEVED_BY_ABSENCE[sample.name]) >= 3
 
 

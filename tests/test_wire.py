@@ -25,6 +25,7 @@ from pdp.model import (
     Decision,
     Effect,
     Obligation,
+    Reason,
     RecordRef,
     Request,
     Resource,
@@ -138,6 +139,12 @@ def decisions(draw: st.DrawFn) -> Decision:
         draw(NAMES),
         BundleRef(draw(st.integers(0, 2**63)), draw(digest)) if permit else None,
         record if permit or draw(st.booleans()) else None,
+        tuple(
+            Obligation(draw(NAMES), draw(NAMES), draw(PROPERTIES))
+            for _ in range(draw(st.integers(0, 1)))
+        ),
+        tuple(Reason(draw(NAMES), draw(NAMES)) for _ in range(draw(st.integers(0, 2)))),
+        tuple(Reason(draw(NAMES), draw(NAMES)) for _ in range(draw(st.integers(0, 2)))),
     )
 
 
@@ -509,6 +516,9 @@ def permit() -> pb.AuthorizeResponse:
         "id",
         BundleRef(1, bytes(32)),
         RecordRef("a/0/1", 1, bytes(32)),
+        (Obligation("o", "t"),),
+        (Reason("p/r", "for the user"),),
+        (Reason("p/r", "for the administrator"),),
     )
     return wire.decision_to_pb(decision, "q", bytes(32))
 
@@ -531,6 +541,10 @@ def spoil_obligation(message: pb.AuthorizeResponse) -> None:
         ("obligations[0].id", lambda m: m.obligations[0].ClearField("id")),
         ("obligations[0].type", lambda m: m.obligations[0].ClearField("type")),
         ("obligations[0].properties.n", spoil_obligation),
+        ("advice[0].id", lambda m: m.advice[0].ClearField("id")),
+        ("advice[0].type", lambda m: m.advice[0].ClearField("type")),
+        ("reason_user[0]", lambda m: m.reason_user[0].ClearField("rule")),
+        ("reason_admin[0]", lambda m: m.reason_admin[0].ClearField("text")),
         ("rules", lambda m: m.ClearField("rules")),
         ("decision_id", lambda m: m.ClearField("decision_id")),
         ("bundle", lambda m: m.ClearField("bundle")),

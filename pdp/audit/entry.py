@@ -189,6 +189,9 @@ def build_entry(decision: Decision, evidence: Evidence) -> audit_pb2.DecisionRec
     map_to_pb(evidence.attributes, entry.attributes, "attributes")
     for obligation in decision.obligations:
         obligation_to_pb(obligation, entry.obligations.add())
+    # Reasons are not written down: rule and bundle say what they were.
+    for item in decision.advice:
+        obligation_to_pb(item, entry.advice.add())
     if entry.ByteSize() > ENTRY_BYTES_MAX:
         _shorten(entry)
     return entry
@@ -212,12 +215,12 @@ def _shorten(entry: audit_pb2.DecisionRecord) -> None:
     """Leave out the largest parts first, until it fits; a digest of them stays.
 
     The order is by what an investigator misses least: the message has a digest
-    of its own, then attributes and obligations, then the names of rules. The
+    of its own, then attributes, obligations and advice, then the names of rules. The
     rest is a dozen names of at most 2 KiB, which fits.
     """
     left_out = audit_pb2.DecisionRecord()
     entry.truncated = True
-    for fields in (("request",), ("attributes", "obligations"), ("rules",)):
+    for fields in (("request",), ("attributes", "obligations", "advice"), ("rules",)):
         for field in fields:
             part = audit_pb2.DecisionRecord()
             part.CopyFrom(entry)

@@ -76,6 +76,9 @@ def check_conditions(
             expires_ns=rule.expires_ns,
             justification=rule.justification,
             obligations=rule.obligations,
+            advice=rule.advice,
+            reason_user=rule.reason_user,
+            reason_admin=rule.reason_admin,
         )
         for rule in draft.rules
     )

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from pdp.actions import ANY_ACTION
 from pdp.authoring import yaml_edits
 from pdp.authoring.cel_mutants import TextEdit, changes
 from pdp.authoring.expressions import free_names
@@ -19,7 +20,7 @@ from pdp.authoring.times import shown
 from pdp.cel.syntax import Expression
 from pdp.errors import Position
 from pdp.model import Effect, Obligation
-from pdp.policy import ANY_ACTION, PolicyDocument, RoleDocument, RuleDocument
+from pdp.policy import PolicyDocument, RoleDocument, RuleDocument
 from pdp.values import NANOS
 
 _EFFECT_NAMES = {Effect.PERMIT: "permit", Effect.DENY: "deny"}
@@ -241,16 +242,15 @@ class _Rule:
             return
         effect = Effect.DENY if rule.effect is Effect.PERMIT else Effect.PERMIT
         name = _EFFECT_NAMES[effect]
-        gone = [key for key in ("starts", "expires", "obligations") if self.node.get(key)]
+        gone = [key for key in ("starts", "expires") if self.node.get(key)]
         edits = [yaml_edits.whole(written, name)]
-        # A deny has no times and no duties; a permit says why it permits.
+        # A deny has no times; a permit says why it permits.
         edits += [yaml_edits.without_key(self.node, key) for key in gone]
         new = replace(
             rule,
             effect=effect,
             starts_ns=None,
             expires_ns=None,
-            obligations=(),
             justification=rule.justification or "mutant",
         )
         yield _Changed("effect", f"`{name}` instead", tuple(edits)), new

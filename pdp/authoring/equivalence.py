@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable
 from dataclasses import fields, is_dataclass
 
+from pdp.actions import action_matches
 from pdp.cel.library.rows import Function
 from pdp.cel.limits import EvaluationLimits
 from pdp.cel.plan import Both, Either, Use
 from pdp.cel.resolve import resolve
 from pdp.cel.syntax import Expression
 from pdp.model import Effect
-from pdp.policy import ANY_ACTION, PolicyDocument, RuleDocument
+from pdp.policy import EVERY_RESOURCE, PolicyDocument, RuleDocument
 
 # What a node of a plan says beside its meaning.
 _NO_MEANING = frozenset({"weight", "likely"})
@@ -50,7 +51,7 @@ def always_denied(documents: Iterable[PolicyDocument], resource_type: str) -> fr
     return frozenset(
         action
         for document in documents
-        if document.resource_type == resource_type
+        if document.resource_type in {resource_type, EVERY_RESOURCE}
         for rule in document.rules
         if rule.effect is Effect.DENY and rule.roles is None and rule.when is None
         for action in rule.actions
@@ -58,7 +59,8 @@ def always_denied(documents: Iterable[PolicyDocument], resource_type: str) -> fr
 
 
 def _is_within(actions: Iterable[str], denied: frozenset[str]) -> bool:
-    return ANY_ACTION in denied or all(action in denied for action in actions)
+    # A pattern is compared like a name: `report:*` is about `report:a:*`, all of it.
+    return all(any(action_matches(wide, action) for wide in denied) for action in actions)
 
 
 def _rule(document: PolicyDocument, rule: RuleDocument, limits: EvaluationLimits) -> Hashable:
@@ -77,7 +79,12 @@ def _rule(document: PolicyDocument, rule: RuleDocument, limits: EvaluationLimits
             else name
             for name in rule.roles
         )
-    duties = frozenset(duty.key for duty in rule.obligations)
+    duties = (
+        frozenset(duty.key for duty in rule.obligations),
+        frozenset(item.key for item in rule.advice),
+        rule.reason_user,
+        rule.reason_admin,
+    )
     times = (rule.starts_ns, rule.expires_ns)
     actions = frozenset(rule.actions)
     return (rule.id, rule.effect, actions, roles, condition(rule.when), times, duties)

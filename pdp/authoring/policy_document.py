@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from pdp.actions import is_action
 from pdp.authoring.acceptance import check_accept
 from pdp.authoring.fields import IDENTIFIER, NAME, PROSE, Fields, Text, value_of
 from pdp.authoring.nodes import List, Map, Node, Scalar
@@ -17,6 +18,7 @@ from pdp.authoring.times import EXAMPLE, parse_timestamp
 from pdp.authoring.yaml_hints import BLOCK
 from pdp.errors import Position
 from pdp.model import Effect, Obligation
+from pdp.policy import REASON_CHARACTERS_MAX
 
 # Names every condition sees; a variable must not hide one.
 STANDARD_NAMES = ("subject", "action", "resource", "context", "caller", "token", "now")
@@ -33,7 +35,10 @@ CONDITION_CHARACTERS_MAX = 10_000
 VARIABLES_MAX = 500
 
 ROLE = replace(NAME, what="a role name without white space", pattern=re.compile(r"[^\s*]+"))
-RESOURCE = replace(NAME, what="one resource type, no pattern", pattern=re.compile(r"[^\s*]+"))
+RESOURCE = replace(
+    NAME, what='one resource type, or `"*"` for every one', pattern=re.compile(r"\*|[^\s*]+")
+)
+REASON = Text("a text", REASON_CHARACTERS_MAX, lines=True)
 VARIABLE = Text(
     "letters, digits and `_`, beginning with a letter",
     64,
@@ -44,6 +49,7 @@ _EFFECTS = {"permit": Effect.PERMIT, "deny": Effect.DENY}
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _JUSTIFY = "say why this is permitted and who decided it, with a ticket if there is one"
 _ANYONE = "leave it out to mean anyone"
+_ACTIONS = 'list action names or `prefix:*`, or the sole `"*"`'
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +74,9 @@ class RuleDraft:
     expires_ns: int | None
     justification: str
     obligations: tuple[Obligation, ...]
+    advice: tuple[Obligation, ...]
+    reason_user: str
+    reason_admin: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,11 +253,14 @@ class _Reader:
         required = {
             "id": "write `id: some-name`, unique in the policy",
             "effect": "write `effect: permit` or `effect: deny`",
-            "actions": 'list action names, or the sole `"*"`',
+            "actions": _ACTIONS,
         }
         if permits:
             required["justification"] = _JUSTIFY
-        optional = ("justification", "roles", "when", "starts", "expires", "obligations", "accept")
+        optional = (
+            "justification", "roles", "when", "starts", "expires",
+            "obligations", "advice", "reason", "accept",
+        )  # fmt: skip
         fields = Fields(node, what, self.problems, required=required, optional=optional)
         check_accept(fields)
         self._deny_only_denies(fields, permits=permits)
@@ -257,17 +269,22 @@ class _Reader:
         if starts is not None and expires is not None and starts >= expires:
             message = f"{what} is never in force: it expires before it starts"
             self.problems.add(fields.at("expires"), message, "exchange the two, or remove one")
+        user, admin = self._reasons(fields)
         rule = RuleDraft(
             id=fields.text("id", IDENTIFIER) or "",
             effect=effect,
-            actions=fields.names_or_any("actions", 'list action names, or the sole `"*"`') or (),
+            actions=self._actions(fields),
             roles=self._rule_roles(fields),
             when=self._condition(fields.node("when"), "`when`"),
             starts_ns=starts,
             expires_ns=expires,
             justification=fields.text("justification", PROSE) or "",
-            obligations=self._obligations(fields),
+            obligations=self._duties(fields, "obligations"),
+            advice=self._duties(fields, "advice"),
+            reason_user=user,
+            reason_admin=admin,
         )
+        self._not_both(fields, rule)
         return rule, fields.at("id")
 
     def _deny_only_denies(self, fields: Fields, *, permits: bool) -> None:
@@ -278,10 +295,19 @@ class _Reader:
                 hint = f"remove `{key}`; write the time into `when`, where a reader sees it"
                 message = f"{fields.what} denies and has `{key}`: a deny that ends is a grant"
                 self.problems.add(fields.at(key), message, hint)
-        if fields.node("obligations") is not None:
-            hint = "an obligation comes with a permit; move it to the permit it belongs to"
-            message = f"{fields.what} denies and has `obligations`: they would never be sent"
-            self.problems.add(fields.at("obligations"), message, hint)
+
+    def _actions(self, fields: Fields) -> tuple[str, ...]:
+        items = fields.texts("actions", NAME, _ACTIONS) or ()
+        for item in items:
+            if not is_action(item.text):
+                near = item.text.rstrip("*").rstrip(":")
+                hint = (
+                    f"did you mean {word(f'{near}:*')}?" if near and "*" not in near else _ACTIONS
+                )
+                self.problems.add(item.position, f"{word(item.text)} is no pattern", hint)
+            elif item.text == "*" and len(items) > 1:
+                self.problems.add(item.position, "`*` stands among other names", _ACTIONS)
+        return tuple(item.text for item in items)
 
     def _rule_roles(self, fields: Fields) -> tuple[str, ...] | None:
         if fields.node("roles") is None:
@@ -305,16 +331,18 @@ class _Reader:
             self.problems.add(scalar.position, message, f"RFC 3339: `{EXAMPLE}`")
             return None
 
-    def _obligations(self, fields: Fields) -> tuple[Obligation, ...]:
+    def _duties(self, fields: Fields, key: str) -> tuple[Obligation, ...]:
+        """Obligations or advice."""
+        one = "obligation" if key == "obligations" else "advice"
         found: dict[tuple[str, str], Position] = {}
         duties = []
-        for node in fields.items("obligations", "leave it out") or ():
+        for node in fields.items(key, "leave it out") or ():
             required = {
                 "id": "clients match on type and id",
                 "type": "clients match on type and id",
             }
             duty = Fields(
-                node, "the obligation", self.problems, required=required, optional=("properties",)
+                node, f"the {one}", self.problems, required=required, optional=("properties",)
             )
             kind, name = duty.text("type", NAME), duty.text("id", NAME)
             properties = duty.node("properties")
@@ -325,9 +353,29 @@ class _Reader:
                 continue
             if (kind, name) in found:
                 hint = f"it is on line {found[kind, name].line} already"
-                message = f"obligation {word(name)} of type {word(kind)} is given twice"
+                message = f"{one} {word(name)} of type {word(kind)} is given twice"
                 self.problems.add(node.position, message, hint)
             found.setdefault((kind, name), node.position)
             value = {} if properties is None else value_of(properties)
             duties.append(Obligation(name, kind, value if isinstance(value, dict) else {}))
         return tuple(duties)
+
+    def _not_both(self, fields: Fields, rule: RuleDraft) -> None:
+        """What must be done is not at the same time what may be ignored."""
+        must = {(duty.type, duty.id) for duty in rule.obligations}
+        for item in rule.advice:
+            if (item.type, item.id) in must:
+                message = f"advice {word(item.id)} of type {word(item.type)} is an obligation too"
+                self.problems.add(fields.at("advice"), message, "keep one of the two")
+
+    def _reasons(self, fields: Fields) -> tuple[str, str]:
+        """Texts for the user and for the administrator."""
+        node = fields.node("reason")
+        if node is None:
+            return "", ""
+        hint = "write `reason: {user: …}`, `reason: {admin: …}` or both"
+        if not isinstance(node, Map) or not node.entries:
+            self.problems.add(node.position, f"`reason` of {fields.what} says nothing", hint)
+            return "", ""
+        inner = Fields(node, "`reason`", self.problems, required={}, optional=("user", "admin"))
+        return inner.text("user", REASON) or "", inner.text("admin", REASON) or ""

@@ -44,6 +44,9 @@ class Expectation:
     cause: Cause | None
     rules: tuple[str, ...] | None
     obligations: tuple[Obligation, ...] | None
+    advice: tuple[Obligation, ...] | None = None
+    reason_user: tuple[str, ...] | None = None
+    reason_admin: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +188,7 @@ class _Reader:
             "`expect`",
             self.problems,
             required={"effect": "write `effect: PERMIT` or `effect: DENY`"},
-            optional=("cause", "rules", "obligations"),
+            optional=("cause", "rules", "obligations", "advice", "reasons"),
         )
         effect = inner.choice("effect", _EFFECTS)
         cause = inner.choice("cause", CAUSES)
@@ -197,10 +200,28 @@ class _Reader:
         if rules is not None:
             texts = [inner.checked(item, "an item of `rules`", NAME) for item in rules]
             names = tuple(text for text in texts if text is not None)
-        obligations = self._obligations(inner)
+        obligations = self._duties(inner, "obligations")
+        advice = self._duties(inner, "advice")
+        user, admin = self._reasons(inner)
         if effect is None:
             return None
-        return Expectation(Effect[effect], Cause[cause] if cause else None, names, obligations)
+        found = Cause[cause] if cause else None
+        return Expectation(Effect[effect], found, names, obligations, advice, user, admin)
+
+    def _reasons(self, fields: Fields) -> tuple[tuple[str, ...] | None, tuple[str, ...] | None]:
+        """Texts for the user and for the administrator; a key left out is not compared."""
+        node = fields.node("reasons")
+        if node is None:
+            return None, None
+        inner = Fields(node, "`reasons`", self.problems, required={}, optional=("user", "admin"))
+        return self._said(inner, "user"), self._said(inner, "admin")
+
+    def _said(self, fields: Fields, key: str) -> tuple[str, ...] | None:
+        items = self._listed(fields, key)
+        if items is None:
+            return None
+        texts = [fields.checked(item, f"an item of {word(key)}", PROSE) for item in items]
+        return tuple(text for text in texts if text is not None)
 
     def _listed(self, fields: Fields, key: str) -> tuple[Node, ...] | None:
         """The items of a list, which may be empty: that expects none."""
@@ -212,15 +233,17 @@ class _Reader:
             return None
         return node.items
 
-    def _obligations(self, fields: Fields) -> tuple[Obligation, ...] | None:
-        items = self._listed(fields, "obligations")
+    def _duties(self, fields: Fields, key: str) -> tuple[Obligation, ...] | None:
+        """Obligations or advice."""
+        one = "obligation" if key == "obligations" else "advice"
+        items = self._listed(fields, key)
         if items is None:
             return None
         found = []
         for node in items:
-            required = {"id": "an obligation has an id", "type": "an obligation has a type"}
+            required = dict.fromkeys(("id", "type"), "clients match on type and id")
             duty = Fields(
-                node, "the obligation", self.problems, required=required, optional=("properties",)
+                node, f"the {one}", self.problems, required=required, optional=("properties",)
             )
             name, kind = duty.text("id", NAME), duty.text("type", NAME)
             if name is not None and kind is not None:

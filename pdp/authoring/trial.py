@@ -16,7 +16,7 @@ from pdp.authoring.policy_tests import Expectation, TestRow
 from pdp.boundary import InputLimits, admit
 from pdp.callers import ANY, CallerPolicy
 from pdp.errors import InvalidRequestError
-from pdp.model import Caller, Decision, Obligation
+from pdp.model import Caller, Decision, Obligation, distinct
 from pdp.policy import PolicySet
 from pdp.values import Value
 
@@ -82,23 +82,32 @@ def _differences(expect: Expectation, decision: Decision) -> Iterable[Difference
         yield Difference("cause", expect.cause.name, decision.cause.name)
     if expect.rules is not None and set(expect.rules) != set(decision.rules):
         yield Difference("rules", _names(expect.rules), _names(decision.rules))
-    if expect.obligations is not None:
-        wanted, given = (
-            {duty.key: duty for duty in duties}
-            for duties in (expect.obligations, decision.obligations)
-        )
+    for key, expected, actual in (
+        ("obligations", expect.obligations, decision.obligations),
+        ("advice", expect.advice, decision.advice),
+    ):
         # INVARIANT: compared by the injective key, so that 1, 1.0 and true differ.
-        if wanted.keys() != given.keys():
-            yield Difference("obligations", _duties(wanted.values()), _duties(given.values()))
+        if expected is not None and {d.key for d in expected} != {d.key for d in actual}:
+            yield Difference(key, _duties(expected), _duties(actual))
+    for key, texts, reasons in (
+        ("reasons.user", expect.reason_user, decision.reason_user),
+        ("reasons.admin", expect.reason_admin, decision.reason_admin),
+    ):
+        if texts is not None and set(texts) != {reason.text for reason in reasons}:
+            yield Difference(key, _texts(texts), _texts(reason.text for reason in reasons))
 
 
 def _names(names: Iterable[str]) -> str:
     return ", ".join(sorted(names)) or "none"
 
 
+def _texts(texts: Iterable[str]) -> str:
+    return "; ".join(sorted(set(texts))) or "none"
+
+
 def _duties(duties: Iterable[Obligation]) -> str:
     shown = []
-    for duty in sorted(duties, key=lambda item: item.key):
+    for duty in distinct(duties):
         properties = f" {render(dict(duty.properties))}" if duty.properties else ""
         shown.append(f"{duty.type}/{duty.id}{properties}")
     return ", ".join(shown) or "none"

@@ -6,7 +6,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -16,7 +16,7 @@ from pdp.errors import ConfigurationError
 from pdp.values import INT64_MAX, INT64_MIN, Value
 
 if TYPE_CHECKING:
-    from pdp.model import Decision
+    from pdp.model import Decision, Obligation
 
 HELP = """Ask a PDP: may this subject do this action on this resource?
 
@@ -271,6 +271,12 @@ def _show(decision: Decision, reason: str, microseconds: int, *, as_json: bool) 
             ("obligation", f"{duty.type}:{duty.id} {json.dumps(_plain(duty.properties))}")
             for duty in decision.obligations
         ),
+        *(
+            ("advice", f"{item.type}:{item.id} {json.dumps(_plain(item.properties))}")
+            for item in decision.advice
+        ),
+        *(("for user", f"{said.text} [{said.rule}]") for said in decision.reason_user),
+        *(("for admin", f"{said.text} [{said.rule}]") for said in decision.reason_admin),
         ("decision", decision.decision_id),
         ("bundle", f"revision {decision.bundle.revision}" if decision.bundle else ""),
         ("record", f"{decision.record.pdp_id}:{decision.record.seq}" if decision.record else ""),
@@ -296,10 +302,10 @@ def _as_json(decision: Decision, reason: str, microseconds: int) -> dict[str, ob
         "reason": reason or None,
         "schema_violation": decision.schema_violation or None,
         "rules": list(decision.rules),
-        "obligations": [
-            {"type": duty.type, "id": duty.id, "properties": _plain(duty.properties)}
-            for duty in decision.obligations
-        ],
+        "obligations": _duties(decision.obligations),
+        "advice": _duties(decision.advice),
+        "reason_user": {said.rule: said.text for said in decision.reason_user},
+        "reason_admin": {said.rule: said.text for said in decision.reason_admin},
         "decision_id": decision.decision_id or None,
         "bundle": bundle and {"revision": bundle.revision, "digest": bundle.digest.hex()},
         "record": record
@@ -307,6 +313,12 @@ def _as_json(decision: Decision, reason: str, microseconds: int) -> dict[str, ob
         "microseconds": microseconds,
         "explanation": None if decision.explanation is None else as_plain(decision.explanation),
     }
+
+
+def _duties(duties: Iterable[Obligation]) -> list[dict[str, object]]:
+    return [
+        {"type": duty.type, "id": duty.id, "properties": _plain(duty.properties)} for duty in duties
+    ]
 
 
 def _plain(value: object) -> object:

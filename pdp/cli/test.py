@@ -43,7 +43,8 @@ A file of tests:
       expect: {effect: DENY, cause: INDETERMINATE}
 
 What `expect` leaves out, but for the effect, is not compared. It may also
-have `rules` and `obligations`, both lists.
+have the lists `rules`, `obligations` and `advice`, and `reasons` with the lists
+`user` and `admin`.
 
 Do the tests notice mistakes? `--mutate` makes hundreds of small ones, one
 at a time, and shows those that no test notices:

@@ -208,6 +208,14 @@ class Obligation(_message.Message):
     properties: _containers.MessageMap[str, Value]
     def __init__(self, id: _Optional[str] = ..., type: _Optional[str] = ..., properties: _Optional[_Mapping[str, Value]] = ...) -> None: ...
 
+class Reason(_message.Message):
+    __slots__ = ("rule", "text")
+    RULE_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    rule: str
+    text: str
+    def __init__(self, rule: _Optional[str] = ..., text: _Optional[str] = ...) -> None: ...
+
 class BundleRef(_message.Message):
     __slots__ = ("revision", "digest")
     REVISION_FIELD_NUMBER: _ClassVar[int]
@@ -227,7 +235,7 @@ class RecordRef(_message.Message):
     def __init__(self, pdp_id: _Optional[str] = ..., seq: _Optional[int] = ..., hash: _Optional[bytes] = ...) -> None: ...
 
 class AuthorizeResponse(_message.Message):
-    __slots__ = ("request_id", "request_digest", "effect", "cause", "decision_id", "rules", "obligations", "bundle", "record", "schema_violation", "explanation")
+    __slots__ = ("request_id", "request_digest", "effect", "cause", "decision_id", "rules", "obligations", "bundle", "record", "advice", "reason_user", "reason_admin", "schema_violation", "explanation")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     REQUEST_DIGEST_FIELD_NUMBER: _ClassVar[int]
     EFFECT_FIELD_NUMBER: _ClassVar[int]
@@ -237,6 +245,9 @@ class AuthorizeResponse(_message.Message):
     OBLIGATIONS_FIELD_NUMBER: _ClassVar[int]
     BUNDLE_FIELD_NUMBER: _ClassVar[int]
     RECORD_FIELD_NUMBER: _ClassVar[int]
+    ADVICE_FIELD_NUMBER: _ClassVar[int]
+    REASON_USER_FIELD_NUMBER: _ClassVar[int]
+    REASON_ADMIN_FIELD_NUMBER: _ClassVar[int]
     SCHEMA_VIOLATION_FIELD_NUMBER: _ClassVar[int]
     EXPLANATION_FIELD_NUMBER: _ClassVar[int]
     request_id: str
@@ -248,9 +259,12 @@ class AuthorizeResponse(_message.Message):
     obligations: _containers.RepeatedCompositeFieldContainer[Obligation]
     bundle: BundleRef
     record: RecordRef
+    advice: _containers.RepeatedCompositeFieldContainer[Obligation]
+    reason_user: _containers.RepeatedCompositeFieldContainer[Reason]
+    reason_admin: _containers.RepeatedCompositeFieldContainer[Reason]
     schema_violation: str
     explanation: Explanation
-    def __init__(self, request_id: _Optional[str] = ..., request_digest: _Optional[bytes] = ..., effect: _Optional[_Union[Effect, str]] = ..., cause: _Optional[_Union[Cause, str]] = ..., decision_id: _Optional[str] = ..., rules: _Optional[_Iterable[str]] = ..., obligations: _Optional[_Iterable[_Union[Obligation, _Mapping]]] = ..., bundle: _Optional[_Union[BundleRef, _Mapping]] = ..., record: _Optional[_Union[RecordRef, _Mapping]] = ..., schema_violation: _Optional[str] = ..., explanation: _Optional[_Union[Explanation, _Mapping]] = ...) -> None: ...
+    def __init__(self, request_id: _Optional[str] = ..., request_digest: _Optional[bytes] = ..., effect: _Optional[_Union[Effect, str]] = ..., cause: _Optional[_Union[Cause, str]] = ..., decision_id: _Optional[str] = ..., rules: _Optional[_Iterable[str]] = ..., obligations: _Optional[_Iterable[_Union[Obligation, _Mapping]]] = ..., bundle: _Optional[_Union[BundleRef, _Mapping]] = ..., record: _Optional[_Union[RecordRef, _Mapping]] = ..., advice: _Optional[_Iterable[_Union[Obligation, _Mapping]]] = ..., reason_user: _Optional[_Iterable[_Union[Reason, _Mapping]]] = ..., reason_admin: _Optional[_Iterable[_Union[Reason, _Mapping]]] = ..., schema_violation: _Optional[str] = ..., explanation: _Optional[_Union[Explanation, _Mapping]] = ...) -> None: ...
 
 class Explanation(_message.Message):
     __slots__ = ("rules", "roles", "others", "missing", "flips", "truncated")

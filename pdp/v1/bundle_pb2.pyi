@@ -38,7 +38,7 @@ class CompiledCondition(_message.Message):
     def __init__(self, source: _Optional[str] = ..., checked_expr: _Optional[bytes] = ..., line: _Optional[int] = ..., column: _Optional[int] = ...) -> None: ...
 
 class CompiledPolicy(_message.Message):
-    __slots__ = ("name", "resource_type", "owner", "static_roles", "variables", "roles", "rules")
+    __slots__ = ("name", "resource_type", "owner", "static_roles", "variables", "roles", "rules", "every_resource")
     NAME_FIELD_NUMBER: _ClassVar[int]
     RESOURCE_TYPE_FIELD_NUMBER: _ClassVar[int]
     OWNER_FIELD_NUMBER: _ClassVar[int]
@@ -46,6 +46,7 @@ class CompiledPolicy(_message.Message):
     VARIABLES_FIELD_NUMBER: _ClassVar[int]
     ROLES_FIELD_NUMBER: _ClassVar[int]
     RULES_FIELD_NUMBER: _ClassVar[int]
+    EVERY_RESOURCE_FIELD_NUMBER: _ClassVar[int]
     name: str
     resource_type: str
     owner: str
@@ -53,7 +54,8 @@ class CompiledPolicy(_message.Message):
     variables: _containers.RepeatedCompositeFieldContainer[CompiledVariable]
     roles: _containers.RepeatedCompositeFieldContainer[CompiledRole]
     rules: _containers.RepeatedCompositeFieldContainer[CompiledRule]
-    def __init__(self, name: _Optional[str] = ..., resource_type: _Optional[str] = ..., owner: _Optional[str] = ..., static_roles: _Optional[_Iterable[str]] = ..., variables: _Optional[_Iterable[_Union[CompiledVariable, _Mapping]]] = ..., roles: _Optional[_Iterable[_Union[CompiledRole, _Mapping]]] = ..., rules: _Optional[_Iterable[_Union[CompiledRule, _Mapping]]] = ...) -> None: ...
+    every_resource: bool
+    def __init__(self, name: _Optional[str] = ..., resource_type: _Optional[str] = ..., owner: _Optional[str] = ..., static_roles: _Optional[_Iterable[str]] = ..., variables: _Optional[_Iterable[_Union[CompiledVariable, _Mapping]]] = ..., roles: _Optional[_Iterable[_Union[CompiledRole, _Mapping]]] = ..., rules: _Optional[_Iterable[_Union[CompiledRule, _Mapping]]] = ..., every_resource: bool = ...) -> None: ...
 
 class CompiledVariable(_message.Message):
     __slots__ = ("name", "expression")
@@ -73,7 +75,7 @@ class CompiledRole(_message.Message):
     def __init__(self, name: _Optional[str] = ..., when: _Optional[_Union[CompiledCondition, _Mapping]] = ..., **kwargs) -> None: ...
 
 class CompiledRule(_message.Message):
-    __slots__ = ("id", "effect", "actions", "roles", "when", "starts", "expires", "justification", "obligations")
+    __slots__ = ("id", "effect", "actions", "roles", "when", "starts", "expires", "justification", "obligations", "advice", "reason_user", "reason_admin")
     ID_FIELD_NUMBER: _ClassVar[int]
     EFFECT_FIELD_NUMBER: _ClassVar[int]
     ACTIONS_FIELD_NUMBER: _ClassVar[int]
@@ -83,6 +85,9 @@ class CompiledRule(_message.Message):
     EXPIRES_FIELD_NUMBER: _ClassVar[int]
     JUSTIFICATION_FIELD_NUMBER: _ClassVar[int]
     OBLIGATIONS_FIELD_NUMBER: _ClassVar[int]
+    ADVICE_FIELD_NUMBER: _ClassVar[int]
+    REASON_USER_FIELD_NUMBER: _ClassVar[int]
+    REASON_ADMIN_FIELD_NUMBER: _ClassVar[int]
     id: str
     effect: _authorization_pb2.Effect
     actions: _containers.RepeatedScalarFieldContainer[str]
@@ -92,7 +97,10 @@ class CompiledRule(_message.Message):
     expires: _timestamp_pb2.Timestamp
     justification: str
     obligations: _containers.RepeatedCompositeFieldContainer[_authorization_pb2.Obligation]
-    def __init__(self, id: _Optional[str] = ..., effect: _Optional[_Union[_authorization_pb2.Effect, str]] = ..., actions: _Optional[_Iterable[str]] = ..., roles: _Optional[_Iterable[str]] = ..., when: _Optional[_Union[CompiledCondition, _Mapping]] = ..., starts: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expires: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., justification: _Optional[str] = ..., obligations: _Optional[_Iterable[_Union[_authorization_pb2.Obligation, _Mapping]]] = ...) -> None: ...
+    advice: _containers.RepeatedCompositeFieldContainer[_authorization_pb2.Obligation]
+    reason_user: str
+    reason_admin: str
+    def __init__(self, id: _Optional[str] = ..., effect: _Optional[_Union[_authorization_pb2.Effect, str]] = ..., actions: _Optional[_Iterable[str]] = ..., roles: _Optional[_Iterable[str]] = ..., when: _Optional[_Union[CompiledCondition, _Mapping]] = ..., starts: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expires: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., justification: _Optional[str] = ..., obligations: _Optional[_Iterable[_Union[_authorization_pb2.Obligation, _Mapping]]] = ..., advice: _Optional[_Iterable[_Union[_authorization_pb2.Obligation, _Mapping]]] = ..., reason_user: _Optional[str] = ..., reason_admin: _Optional[str] = ...) -> None: ...
 
 class CompiledCallers(_message.Message):
     __slots__ = ("callers",)

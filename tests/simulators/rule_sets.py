@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import itertools
 import random
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from unittest.mock import patch
@@ -29,12 +30,13 @@ from pdp.model import (
     Decision,
     Effect,
     Obligation,
+    Reason,
     Request,
     Resource,
     Subject,
     Verdict,
 )
-from pdp.policy import PolicyDocument, PolicySet, RoleDocument, RuleDocument
+from pdp.policy import EVERY_RESOURCE, PolicyDocument, PolicySet, RoleDocument, RuleDocument
 from pdp.values import Timestamp, Value
 
 # Small, so that the bombs below spend it.
@@ -90,6 +92,9 @@ def compiled(source: str) -> CompiledExpression:
 
 STATIC_ROLES = ("clerk", "chief")
 TYPES, ACTIONS = ("report", "invoice"), ("read", "approve")
+# What rules may list besides, and what requests ask besides.
+PATTERNS = ("share:*", "share:link:*", "share:link:open")
+SEGMENTED = ("share:link:open", "share:link:", "share:", "share", "share:user", "shares:x")
 DUTIES = tuple(
     Obligation(name, "custom", properties)
     for name in ("watermark", "notify")
@@ -108,6 +113,7 @@ class RuleSpec:
     starts_ns: int | None
     expires_ns: int | None
     obligations: tuple[Obligation, ...]
+    advice: tuple[Obligation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,12 +154,15 @@ def rule_spec(chance: random.Random) -> RuleSpec:
     permits = effect is Effect.PERMIT
     return RuleSpec(
         effect=effect,
-        actions=("*",) if chance.random() < 0.4 else _some(chance, ACTIONS, 2),
+        actions=(
+            ("*",) if chance.random() < 0.4 else _some(chance, (*ACTIONS, *ACTIONS, *PATTERNS), 2)
+        ),
         roles=None if chance.random() < 0.4 else _some(chance, (*STATIC_ROLES, "derived"), 3),
         when=_when(chance),
         starts_ns=_instant(chance) if permits else None,
         expires_ns=_instant(chance) if permits else None,
-        obligations=tuple(chance.sample(DUTIES, chance.randint(0, 2))) if permits else (),
+        obligations=tuple(chance.sample(DUTIES, chance.randint(0, 2))),
+        advice=tuple(chance.sample(DUTIES, chance.randint(0, 1))),
     )
 
 
@@ -162,7 +171,7 @@ def rule_set(chance: random.Random) -> RuleSet:
     return tuple(
         PolicySpec(
             name=f"policy-{index}",
-            resource_type=chance.choice(TYPES),
+            resource_type=chance.choice((*TYPES, *TYPES, EVERY_RESOURCE)),
             sources=() if chance.random() < 0.3 else _some(chance, STATIC_ROLES, 2),
             role_when=_when(chance),
             rules=tuple((f"rule-{i}", rule_spec(chance)) for i in range(chance.randint(1, 4))),
@@ -195,7 +204,7 @@ def request(chance: random.Random) -> Request:
             pick(("alice", "bob")),
             _properties(chance, {"roles": roles, "level": chance.randint(0, 5)}),
         ),
-        Action(pick((*ACTIONS, *ACTIONS, "delete"))),
+        Action(pick((*ACTIONS, *ACTIONS, "delete", pick(SEGMENTED)))),
         Resource(
             pick((*TYPES, *TYPES, "unknown")),
             "1",
@@ -246,6 +255,10 @@ def build(rule_set: RuleSet) -> PolicySet:
                     expires_ns=rule.expires_ns,
                     justification="laws",
                     obligations=rule.obligations,
+                    advice=rule.advice,
+                    # One text for each rule: a reason that is another rule's would be seen.
+                    reason_user=f"{policy.name} {rule_id}",
+                    reason_admin=f"{rule_id} of {policy.name}",
                 )
                 for rule_id, rule in policy.rules
             ),
@@ -346,15 +359,22 @@ class _Reference:
         return self.guarded(_either(found for found, _ in parts), rule.when)
 
 
+def _names(listed: str, action: str) -> bool:
+    """A final `*` is one or more further characters; alone, any action."""
+    if listed == "*":
+        return True
+    return re.fullmatch(re.escape(listed).replace(r"\*", ".+"), action, re.DOTALL) is not None
+
+
 def outcomes(rule_set: RuleSet, request: Request) -> list[Outcome]:
     """What each candidate rule may come to."""
     reference = _Reference(request)
     return [
         Outcome(f"{policy.name}/{rule_id}", rule, *reference.rule(policy, rule))
         for policy in rule_set
-        if policy.resource_type == request.resource.type
+        if policy.resource_type in {request.resource.type, EVERY_RESOURCE}
         for rule_id, rule in policy.rules
-        if (request.action.name in rule.actions or rule.actions == ("*",))
+        if any(_names(action, request.action.name) for action in rule.actions)
         and not (rule.starts_ns is not None and rule.starts_ns > NOW_NS)
         and not (rule.expires_ns is not None and rule.expires_ns <= NOW_NS)
     ]
@@ -368,23 +388,39 @@ def reference_decision(found: Sequence[Outcome]) -> Decision:
 
     denies = [item for item in found if item.rule.effect is Effect.DENY]
     permits = [item for item in found if item.rule.effect is Effect.PERMIT]
-    if spent := names(item for item in found if item.spent):
-        return Decision(Effect.DENY, Cause.BUDGET, spent)
-    if applying := names(item for item in denies if item.possible == {True}):
-        return Decision(Effect.DENY, Cause.RULE, applying)
-    if doubtful := names(item for item in denies if True in item.possible):
-        return Decision(Effect.DENY, Cause.INDETERMINATE, doubtful)
-    if granting := names(item for item in permits if item.possible == {True}):
-        duties = {
-            duty.key: duty
-            for item in permits
-            if True in item.possible
-            for duty in item.rule.obligations
-        }
+
+    def duties(chosen: Iterable[Outcome]) -> tuple[Obligation, ...]:
+        """Of those that may apply."""
+        return _sorted(d for item in chosen if True in item.possible for d in item.rule.obligations)
+
+    def said(effect: Effect, chosen: list[Outcome], owed: Iterable[Outcome]) -> Decision:
+        """With the words of the rules that apply."""
+        made_by = names(chosen)
+        texts = [(name, *name.split("/")) for name in made_by]
         return Decision(
-            Effect.PERMIT, Cause.RULE, granting, tuple(duties[key] for key in sorted(duties))
+            effect,
+            Cause.RULE,
+            made_by,
+            duties(owed),
+            advice=_sorted(item for one in chosen for item in one.rule.advice),
+            reason_user=tuple(Reason(name, f"{policy} {rule}") for name, policy, rule in texts),
+            reason_admin=tuple(Reason(name, f"{rule} of {policy}") for name, policy, rule in texts),
         )
+
+    if spent := names(item for item in found if item.spent):
+        return Decision(Effect.DENY, Cause.BUDGET, spent, duties(denies))
+    if applying := [item for item in denies if item.possible == {True}]:
+        return said(Effect.DENY, applying, denies)
+    if doubtful := names(item for item in denies if True in item.possible):
+        return Decision(Effect.DENY, Cause.INDETERMINATE, doubtful, duties(denies))
+    if granting := [item for item in permits if item.possible == {True}]:
+        return said(Effect.PERMIT, granting, permits)
     return Decision(Effect.DENY, Cause.DEFAULT)
+
+
+def _sorted(duties: Iterable[Obligation]) -> tuple[Obligation, ...]:
+    found = {duty.key: duty for duty in duties}
+    return tuple(found[key] for key in sorted(found))
 
 
 def with_rule(rule_set: RuleSet, policy: int, rule: int, **changes: object) -> RuleSet:
