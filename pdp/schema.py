@@ -126,7 +126,7 @@ class Schema:
         properties: declared keys, sorted by name.
         open: undeclared keys may hold anything.
         additional: what undeclared keys hold, where not anything goes.
-        said: whether the author wrote what holds for undeclared keys.
+        said: whether the author wrote what holds for undeclared keys; as `unguarded` below.
         items: what a list holds; None means anything.
         length: fewest and most characters of a string.
         count: fewest and most items of a list.

@@ -21,6 +21,7 @@ from pdp.authoring.policy_document import read_policy
 from pdp.authoring.problems import Problems, closest, one_of, word
 from pdp.authoring.schema_document import read_schema
 from pdp.authoring.sources import check_path, is_test, read_folder
+from pdp.authoring.typed_conditions import check_types
 from pdp.callers import CallerPolicy
 from pdp.cel.limits import EvaluationLimits
 from pdp.errors import DocumentError, PolicyError, Position
@@ -165,6 +166,8 @@ class _Compilation:
         self.policies: list[PolicyDocument] = []
         self.callers: CallerPolicy | None = None
         self.schemas: list[SchemaDocument] = []
+        # As they were read: what is for `pdp check` alone is in no bundle.
+        self.read_schemas: list[SchemaDocument] = []
         # What each schema is about, and where that is said.
         self.targets: dict[tuple[Target, str], Position] = {}
         # Where a policy name, or the caller policy, was first seen.
@@ -178,6 +181,7 @@ class _Compilation:
             self._document(path)
         if whole:
             self._check_whole()
+            self._check_types()
         return Compilation(
             tuple(self.documents),
             self.problems.sorted(),
@@ -195,6 +199,16 @@ class _Compilation:
         if self.callers_position is None and not self.unknown:
             hint = "a document `kind: callers` says which workload may ask what"
             self.problems.note(DocumentError("there is no caller policy", None, hint))
+
+    def _check_types(self) -> None:
+        """Compare conditions with schemas; a policy that has a problem is none any more."""
+        for policy in list(self.policies):
+            before = len(self.problems)
+            check_types([policy], self.roots, self.read_schemas, self.problems)
+            if len(self.problems) > before:
+                path = self.names[policy.name].path
+                self.documents = [each for each in self.documents if each.source_path != path]
+                self.policies.remove(policy)
 
     def _document(self, path: str) -> None:
         before = len(self.problems)
@@ -282,4 +296,5 @@ class _Compilation:
             message = f"there is a second schema of {described(document)}"
             self.problems.add(draft.position, message, f"the other one is at {first}")
             return b""
+        self.read_schemas.append(document)
         return compiled.encode_schema(document, SOURCES_PREFIX + path)
