@@ -55,13 +55,14 @@ class Denials:
 
     def denies_caller(self, caller: Caller) -> bool:
         """Whether this workload, or its certificate, is denied."""
-        return (
-            caller.spiffe_id in self.callers or (caller.trust_domain, caller.serial) in self.serials
-        )
+        if caller.spiffe_id in self.callers:
+            return True
+        # Most days the list is empty.
+        return bool(self.serials) and (caller.trust_domain, caller.serial) in self.serials
 
     def denies_subject(self, subject: Subject) -> bool:
         """Whether this subject is denied."""
-        return (subject.type, subject.id) in self.subjects
+        return bool(self.subjects) and (subject.type, subject.id) in self.subjects
 
 
 def resolve_tenant(policies: Mapping[str, PolicySet], allowed: frozenset[str], named: str) -> str:
@@ -77,7 +78,9 @@ def resolve_tenant(policies: Mapping[str, PolicySet], allowed: frozenset[str], n
             named one is not the caller's or not loaded. Which of the last two
             is not said: who may not name a tenant does not learn of it.
     """
-    reachable = allowed - {ANY} | (frozenset(policies) if ANY in allowed else frozenset())
+    reachable = allowed
+    if ANY in allowed:
+        reachable = allowed - {ANY} | frozenset(policies)
     if not named:
         if len(reachable) != 1:
             raise InvalidRequestError("tenant", "is required: this caller has not exactly one")

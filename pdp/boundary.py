@@ -10,7 +10,6 @@ document.
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -274,7 +273,7 @@ def _assemble(
     subject, action, resource = request.subject, request.action, request.resource
     subject_properties, action_properties, resource_properties, context = copies
     spiffe_id = caller.spiffe_id
-    trust_domain, path = _parts_of(spiffe_id)
+    trust_domain, path = caller.trust_domain, caller.path
     attributes: dict[str, Value] = {
         "subject": {"type": subject.type, "id": subject.id, "properties": subject_properties},
         "subject.type": subject.type,
@@ -297,9 +296,3 @@ def _assemble(
     }
     return Admitted(request, attributes)
 
-
-@functools.lru_cache(maxsize=1_024)
-def _parts_of(spiffe_id: str) -> tuple[str, str]:
-    """Trust domain and path of a verified caller: a few callers ask again and again."""
-    caller = Caller(spiffe_id)
-    return caller.trust_domain, caller.path

@@ -8,7 +8,7 @@ neither by an author nor from a bundle.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pdp.errors import PolicyError
 from pdp.model import Request
@@ -16,6 +16,8 @@ from pdp.model import Request
 ANY = "*"
 EXPLAIN = "explain"
 MAY = frozenset({EXPLAIN, "batch", "search"})
+# Workloads whose entries are kept; more than any fleet has at once.
+_KNOWN_MAX = 4_096
 
 # SPIFFE-ID sections 2.1 to 2.3. `fullmatch` only: `$` would let a line break in.
 SPIFFE_ID_BYTES_MAX = 2_048
@@ -112,6 +114,10 @@ class CallerPolicy:
     """All entries. An empty one cannot be made: it would be a PDP nobody may ask."""
 
     entries: tuple[CallerEntry, ...]
+    # Who asked before, and what is about them: saves work, changes nothing.
+    _known: dict[str, tuple[tuple[CallerEntry, ...], frozenset[str]]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         if not self.entries:
@@ -120,9 +126,19 @@ class CallerPolicy:
 
     def tenants(self, spiffe_id: str) -> frozenset[str]:
         """The tenants this workload may name; `*` stands for itself."""
-        return frozenset(
-            tenant for entry in self.entries if entry.matches(spiffe_id) for tenant in entry.tenants
-        )
+        return self._about(spiffe_id)[1]
+
+    def _about(self, spiffe_id: str) -> tuple[tuple[CallerEntry, ...], frozenset[str]]:
+        """The entries that are about a workload, and all of their tenants."""
+        found = self._known.get(spiffe_id)
+        if found is None:
+            entries = tuple(entry for entry in self.entries if entry.matches(spiffe_id))
+            found = entries, frozenset(tenant for entry in entries for tenant in entry.tenants)
+            # Behind a final `/*` there may be any number of workloads.
+            if len(self._known) >= _KNOWN_MAX:
+                self._known.clear()
+            self._known[spiffe_id] = found
+        return found
 
     def covering(self, spiffe_id: str, tenant: str, request: Request) -> tuple[CallerEntry, ...]:
         """The entries that cover this request, subject aside.
@@ -130,14 +146,16 @@ class CallerPolicy:
         One that asks for an explanation is covered only by an entry that may: an
         explanation shows policies, and entries are not merged here either.
         """
+        resource, action, explain = request.resource.type, request.action.name, request.explain
         return tuple(
-            entry
-            for entry in self.entries
-            if entry.matches(spiffe_id)
-            and _covers(entry.tenants, tenant)
-            and _covers(entry.resources, request.resource.type)
-            and _covers(entry.actions, request.action.name)
-            and (not request.explain or EXPLAIN in entry.may)
+            [
+                entry
+                for entry in self._about(spiffe_id)[0]
+                if _covers(entry.tenants, tenant)
+                and _covers(entry.resources, resource)
+                and _covers(entry.actions, action)
+                and (not explain or EXPLAIN in entry.may)
+            ]
         )
 
     def asserting(self, covering: tuple[CallerEntry, ...], subject_type: str) -> CallerEntry | None:
