@@ -295,4 +295,3 @@ def _assemble(
         "token": {},
     }
     return Admitted(request, attributes)
-
