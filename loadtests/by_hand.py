@@ -51,7 +51,7 @@ def network(a: dict[str, Any]) -> bool:
     return ip_address(a["context"]["ip"]) in _NETWORK
 
 
-def all_five(a: dict[str, Any]) -> bool:
+def all_six(a: dict[str, Any]) -> bool:
     """All of them."""
     return (
         a["subject.properties"]["department"] == a["resource.properties"]["owner_department"]
@@ -62,4 +62,5 @@ def all_five(a: dict[str, Any]) -> bool:
         )
         and any(role in _WANTED for role in a["subject.properties"]["roles"])
         and (a["now"] >= _BEGIN and a["now"] < _END)
+        and ip_address(a["context"]["ip"]) in _NETWORK
     )

@@ -1,6 +1,6 @@
 """Single conditions: ours, the two other CEL engines for Python, and Python by hand.
 
-The conditions of the published comparison, and all of them joined. Each engine
+The six conditions of the published comparison, and all six joined. Each engine
 gets the same texts and the same eighteen attributes:
 
 ours             `CompiledExpression.verdict` on the admitted request
@@ -41,8 +41,9 @@ SOURCES: Mapping[str, str] = {
     "timestamps": (
         'now >= timestamp("2026-01-01T00:00:00Z") && now < timestamp("2027-01-01T00:00:00Z")'
     ),
+    "CIDR": 'cidr("10.0.0.0/8").containsIP(ip(context.ip))',
 }
-JOINED = "all five"
+JOINED = "all six"
 _OURS, _HAND, _CPP, _CELPY = "ours", "by hand", "cel-expr-python", "cel-python"
 BY_HAND: Mapping[str, Callable[[dict[str, Any]], bool]] = {
     "string equality": by_hand.string_equality,
@@ -50,7 +51,8 @@ BY_HAND: Mapping[str, Callable[[dict[str, Any]], bool]] = {
     "numeric": by_hand.numeric,
     "exists": by_hand.exists,
     "timestamps": by_hand.timestamps,
-    JOINED: by_hand.all_five,
+    "CIDR": by_hand.network,
+    JOINED: by_hand.all_six,
 }
 _FUNCTION = 'in_cidr(context.ip, "10.0.0.0/8")'
 _NOW = datetime(2026, 9, 15, 10, tzinfo=UTC)
@@ -97,7 +99,7 @@ def in_cidr(address: str, network: str) -> Any:
 
 def texts(*, native: bool) -> dict[str, str]:
     """The conditions, with a network library or with the function in its place."""
-    texts = {name: text for name, text in SOURCES.items() if native or name}
+    texts = {**SOURCES, "CIDR": SOURCES["CIDR"] if native else _FUNCTION}
     return {**texts, JOINED: " && ".join(texts.values())}
 
 

@@ -14,7 +14,9 @@ from pdp.authoring.checker import Checker
 from pdp.cel.library import network
 from pdp.cel.opaque import CIDR, IP
 from pdp.cel.values import CelError
+from pdp.checked_expr import decode
 from tests.cel_library import ERROR, evaluate, meter, refusal, units
+from tests.cel_tiers import Tiers
 
 ADDRESSES = st.ip_addresses()
 # No mapped ones: they are IPv4 to us.
@@ -82,6 +84,39 @@ def test_classes_of_addresses_are_those_of_the_standard_library(address: Any) ->
     assert network._is_unspecified(made) is plain.is_unspecified
     assert network._is_multicast(made) is plain.is_multicast
     assert network._is_link_local_unicast(made) is plain.is_link_local
+
+
+@given(st.one_of(ADDRESSES.map(str), st.text("0123456789.", max_size=16)))
+@example("1.2.3.4")
+@example("01.2.3.4")
+@example("255.255.255.255")
+@example("256.1.1.1")
+def test_the_table_of_octets_reads_what_the_standard_library_reads(text: str) -> None:
+    """Four octets by table are the address of `ipaddress`, or none and read the long way."""
+    found = network._four_octets(text)
+    try:
+        want = int(ipaddress.IPv4Address(text))
+    except ValueError:
+        want = None
+    assert found == want
+
+
+HELD = ["10.1.2.3", "11.1.2.3", "::ffff:a01:203", "::1", "10.1.2", "10.01.2.3", 7, None, ["x"]]
+
+
+@pytest.mark.parametrize("block", ["10.0.0.0/8", "0.0.0.0/0", "10.1.2.3/32", "::/0", "::1/128"])
+def test_a_block_of_the_policy_holds_what_the_function_says(checker: Checker, block: str) -> None:
+    """Written in one for a known block, the fast tier gives the exact value and charge."""
+    source = f"cidr('{block}').containsIP(ip(d))"
+    tiers = Tiers(decode(checker.check(source, {"d": "dyn"}).checked_expr, source))
+    answered = 0
+    for operand in HELD:
+        want = tiers.exact({"d": operand})
+        for fold in (True, False):
+            got = tiers.fast({"d": operand}, fold=fold)
+            assert got == want if got.kind == "value" else want.kind == "error"
+            answered += got.kind == "value"
+    assert answered == 8
 
 
 # -- ways around a rule ----------------------------------------------------------

@@ -33,7 +33,9 @@ from pdp.cel.codegen import (
 )
 from pdp.cel.cost import COMPARED_PER_UNIT, Meter, charge, matching_units
 from pdp.cel.functions import LISTED, MATCHES_KNOWN
+from pdp.cel.library import network
 from pdp.cel.library.rows import Function
+from pdp.cel.opaque import CIDR
 from pdp.cel.values import NUMBERS, CelError, Datum
 from pdp.values import INT64_MAX, INT64_MIN, Duration, Timestamp
 
@@ -308,6 +310,21 @@ def _searcher(pattern: str) -> Callable[[Datum, Meter], bool]:
     return searcher
 
 
+def _contains_ip(
+    to: Operators, _function: Function, parts: list[Code], _frame: Frame
+) -> Code | None:
+    """A block written in the policy that contains `ip(operand)`: no address is made."""
+    block, address = parts
+    tree = address.tree
+    if type(block.value) is not CIDR or not isinstance(tree, ast.Call):
+        return None
+    made_by = to.namespace.names.get(tree.func.id) if isinstance(tree.func, ast.Name) else None
+    if made_by is not network.ip:
+        return None
+    holds = to.namespace.object(network.holds_text(block.value))
+    return Code(call(holds, *tree.args), bool)
+
+
 def _dyn(_to: Operators, _function: Function, parts: list[Code], _frame: Frame) -> Code | None:
     return parts[0]
 
@@ -325,6 +342,7 @@ _WRITERS: MappingProxyType[str, _Writer] = MappingProxyType(
         "startsWith": _affix,
         "endsWith": _affix,
         "matches": _matches,
+        "containsIP": _contains_ip,
         "dyn": _dyn,
     }
 )

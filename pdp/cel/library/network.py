@@ -26,13 +26,29 @@ _TEXT_MAX = 64
 _PREFIX = re.compile(r"0|[1-9][0-9]{0,2}", re.ASCII)
 _MAPPED = 0xFFFF
 _BROADCAST = 2**32 - 1
+_IPV4_TEXT_MAX = len("255.255.255.255")
+# Every spelling of an octet there is: no leading zeros, no other digits than those of ASCII.
+_OCTETS = {str(value): value for value in range(256)}
 
 
 # -- reading -----------------------------------------------------------------
 
 
+def _four_octets(text: str) -> int | None:
+    """An IPv4 address by table, three times as fast; whatever is not one goes the long way."""
+    if len(text) > _IPV4_TEXT_MAX:
+        return None
+    try:
+        first, second, third, fourth = text.split(".")
+        return _OCTETS[first] << 24 | _OCTETS[second] << 16 | _OCTETS[third] << 8 | _OCTETS[fourth]
+    except (ValueError, KeyError):
+        return None
+
+
 def _read_address(text: str) -> tuple[IP, bool]:
     """The address, and whether it was written as an IPv4-mapped IPv6 address."""
+    if (value := _four_octets(text)) is not None:
+        return IP(value, IPV4_BITS), False
     if "%" in text[: _TEXT_MAX + 1]:
         message = "an IP address with a zone is not allowed"
         raise CelError(message)
@@ -170,6 +186,23 @@ def contains_ip(block: Datum, address: Datum, meter: Meter) -> bool:
                 (address.value ^ block.ip.value) >> (bits - block.prefix)
             )
     raise no_overload("containsIP", block, address)
+
+
+def holds_text(block: CIDR) -> Callable[[Datum, Meter], bool]:
+    """`block.containsIP(ip(operand))` for a block that the policy wrote: same value and charge."""
+    network, bits, shift = block.ip.value, block.ip.bits, block.ip.bits - block.prefix
+    is_ipv4 = bits == IPV4_BITS
+
+    def holds(operand: Datum, meter: Meter) -> bool:
+        if type(operand) is not str:
+            return contains_ip(block, ip(operand, meter), meter)
+        charge(meter, _READ_UNITS)
+        value = _four_octets(operand)
+        if value is None:
+            return contains_ip(block, read_ip(operand), meter)
+        return is_ipv4 and not (value ^ network) >> shift
+
+    return holds
 
 
 def contains_cidr(block: Datum, other: Datum, meter: Meter) -> bool:
