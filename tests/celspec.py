@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,15 @@ _KEYS = frozenset(
 )
 
 
+# Why a case is left out. Everything else a case can come to is passed, refused or wrong.
+UNTYPED = "written for evaluation without a type check, and of no type"
+UNREADABLE = "of messages, enums or unknowns"
+NO_BLOCK = "`cel.block`, what an optimiser writes; the official parser has no such macro"
+OTHER = "not supported"
+REASONS = frozenset({UNTYPED, UNREADABLE, NO_BLOCK, OTHER})
+_COLUMNS = 7
+
+
 class UnreadableError(Exception):
     """The case uses a type or value outside what is read here."""
 
@@ -53,16 +63,60 @@ class Case:
     container: str
     attributes: Mapping[str, Any]
     is_error: bool
+    is_unchecked: bool
     is_check_only: bool
     deduced: str
     expected: Any
+
+
+def rows(counts: Mapping[str, Counter[str]]) -> dict[str, tuple[int, int, int, int]]:
+    """By file: cases, passed, refused where an error was due, not supported."""
+    return {
+        name: (
+            count.total(),
+            count["pass"],
+            count["refused"],
+            sum(number for outcome, number in count.items() if outcome in REASONS),
+        )
+        for name, count in counts.items()
+    }
+
+
+def table(counts: Mapping[str, Counter[str]]) -> str:
+    """The published table, in Markdown."""
+    lines = [
+        "| file | cases | passed | refused, an error was due | not supported | why | wrong |",
+        "| --- | ---: | ---: | ---: | ---: | --- | ---: |",
+    ]
+    total: Counter[str] = Counter()
+    for name, count in sorted(counts.items()):
+        lines.append(_line(name, count))
+        total.update(count)
+    return "\n".join([*lines, _line("**all**", total)])
+
+
+def _line(name: str, count: Counter[str]) -> str:
+    cases, passed, refused, left = rows({name: count})[name]
+    why = "; ".join(f"{count[reason]} {reason}" for reason in sorted(REASONS) if count[reason])
+    return f"| {name} | {cases} | {passed} | {refused} | {left} | {why} | {count['wrong']} |"
+
+
+def published(text: str) -> dict[str, tuple[int, int, int, int]]:
+    """The rows of a published table, as `rows` has them."""
+    out: dict[str, tuple[int, int, int, int]] = {}
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) == _COLUMNS and cells[1].isdigit():
+            cases, passed, refused, left = map(int, cells[1:5])
+            out[cells[0]] = (cases, passed, refused, left)
+    return out
 
 
 def load(file: Path) -> list[tuple[str, Case | None]]:
     """All cases of a file; None for those outside what is read here."""
     out: list[tuple[str, Case | None]] = []
     for raw in json.loads(file.read_text("utf-8")):
-        name = f"{raw['section']}/{raw['name']}"
+        name = f"{raw.get('section', '')}/{raw.get('name', '')}"
         try:
             out.append((name, _case(name, raw)))
         except (UnreadableError, KeyError, TypeError, ValueError, AttributeError):
@@ -93,6 +147,7 @@ def _case(name: str, raw: dict[str, Any]) -> Case:
         container=raw.get("container", ""),
         attributes={key: value(bound["value"]) for key, bound in bindings.items()},
         is_error=is_error,
+        is_unchecked="disableCheck" in raw,
         is_check_only=is_check_only,
         deduced=signature(typed["deducedType"]) if "deducedType" in typed else "",
         expected=None if is_error or is_check_only else value(expected),
