@@ -6,7 +6,10 @@ import random
 from typing import Any
 
 from pdp.values import INT64_MAX, INT64_MIN, NANOS, UINT64_MAX, Duration, Timestamp, Uint
+from tests.cel_forms import FORMS
 
+# How many of the expressions that could be an extension's are.
+EXTENSIONS = 0.3
 VARIABLES = {
     "subject.id": "string",
     "subject.properties": "map(string, dyn)",
@@ -65,6 +68,8 @@ class Generator:
         if roll < 0.36:
             test, then, other = self.of("bool", depth - 1), kind, kind
             return f"({test} ? {self.of(then, depth - 1)} : {self.of(other, depth - 1)})"
+        if kind in FORMS and self.random.random() < EXTENSIONS:
+            return str(self.pick(FORMS[kind](self, depth - 1)))
         make = getattr(self, f"_{kind}")
         text: str = make(depth - 1)
         return text

@@ -1,9 +1,9 @@
-"""Google's evaluator as an oracle, in a child process. Run as a script.
+"""Google's evaluator as an oracle, in a child process that may die. Run as a script.
 
-Reads one JSON object from standard input, `{"configuration", "variables", "cases": [{"source",
-"attributes": [...]}]}`, and writes for each case a list of answers,
-`[kind, value]`. Its known defects are kept away from it: no NUL, no nulls as
-results (they leak references), no deep data, no bytes.
+The first line of standard input is `{"configuration", "variables"}`, each further
+line a case, `{"source", "attributes": [...]}`. It answers each with a line, a
+list of answers, `[kind, value]`. Its known defects are kept away from it: no
+NUL, no nulls as results (they leak references), no deep data, no bytes.
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ SCALARS = ("BOOL", "INT", "UINT", "STRING")
 
 def answer(expression: Any, attributes: dict[str, Any]) -> list[Any]:
     """`["value", type, value]`, or `["error"]`; the value of scalars only."""
-    seconds = attributes.pop("now") if "now" in attributes else 0
-    attributes["now"] = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
+    if "now" in attributes:
+        moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=attributes["now"])
+        attributes = {**attributes, "now": moment}
     try:
         found = expression.eval(data=attributes)
-    except RuntimeError:
+    except (RuntimeError, ValueError):
         return ["error"]
     kind = repr(found.type())
     if kind == "ERROR":
@@ -42,16 +43,17 @@ def answer(expression: Any, attributes: dict[str, Any]) -> list[Any]:
 
 def main() -> None:
     """Answer everything."""
-    request = json.load(sys.stdin)
+    request = json.loads(sys.stdin.readline())
     environment = cel.NewEnv(
         config=cel.NewEnvConfigFromYaml(request["configuration"]),
         variables={name: TYPES[kind] for name, kind in request["variables"].items()},
     )
-    out = []
-    for case in request["cases"]:
+    for line in sys.stdin:
+        case = json.loads(line)
         expression = environment.compile(case["source"])
-        out.append([answer(expression, attributes) for attributes in case["attributes"]])
-    json.dump(out, sys.stdout)
+        answers = [answer(expression, attributes) for attributes in case["attributes"]]
+        sys.stdout.write(f"{json.dumps(answers)}\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":
