@@ -281,11 +281,14 @@ class _Explainer:
                 self.missing[gap] = None
 
     def _parts(self, tracer: Tracer, trace: Trace) -> tuple[Part, ...]:
-        """All but literals: what they are, their text says."""
+        """All but names, literals and the beginnings of paths: what they are, the rest says."""
         index: dict[int, int] = {}
         parts: list[Part] = []
         for site, seen in zip(tracer.sites, trace.seen, strict=True):
-            if site.kind == "literal" and site.parent >= 0:
+            if site.parent >= 0 and (
+                site.kind in {"literal", "loop variable"}
+                or (site.path is not None and tracer.sites[site.parent].path is not None)
+            ):
                 continue
             if self.parts_left <= 0 or self.bytes_left <= 0:
                 self.truncated = True

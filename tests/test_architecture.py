@@ -35,7 +35,7 @@ RINGS: dict[str, tuple[str, ...]] = {
         "pdp.explaining",
         "pdp.cel",
     ),
-    "wire format": ("pdp.v1", "pdp.value_codec", "pdp.explanation_codec"),
+    "wire format": ("pdp.v1", "pdp.value_codec", "pdp.value_json", "pdp.explanation_codec"),
     "office": (
         "pdp.config",
         "pdp.identity",
@@ -54,6 +54,7 @@ RINGS: dict[str, tuple[str, ...]] = {
     "server": ("pdp.server",),
     "authoring": ("pdp.authoring",),
     "publishing": ("pdp.publishing",),
+    "impact": ("pdp.impact",),
     "dev": ("pdp.dev",),
     "cli": ("pdp.cli",),
 }
@@ -68,6 +69,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "server": frozenset({"law", "wire format", "office", "wire"}),
     "authoring": frozenset({"law", "wire format", "office", "wire"}),
     "publishing": frozenset({"law", "wire format", "office", "authoring"}),
+    "impact": frozenset({"law", "wire format", "office", "wire", "authoring", "publishing"}),
     "dev": frozenset({"law", "wire format", "office", "server", "authoring", "publishing"}),
     "cli": frozenset(
         {
@@ -79,6 +81,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
             "server",
             "authoring",
             "publishing",
+            "impact",
             "dev",
         }
     ),

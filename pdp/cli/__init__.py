@@ -11,7 +11,18 @@ import sys
 
 # Command modules, in the order `pdp --help` shows them. Each has
 # `register(app: typer.Typer) -> None`.
-COMMANDS = ("check", "test", "dev", "bundle", "serve", "health", "authorize", "audit", "config")
+COMMANDS = (
+    "check",
+    "test",
+    "explain",
+    "dev",
+    "bundle",
+    "serve",
+    "health",
+    "authorize",
+    "audit",
+    "config",
+)
 
 EXIT_REFUSED = 1
 EXIT_USAGE = 2

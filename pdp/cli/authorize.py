@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from pdp import value_json
 from pdp.errors import ConfigurationError
-from pdp.values import INT64_MAX, INT64_MIN, Value
+from pdp.values import Value
 
 if TYPE_CHECKING:
     from pdp.model import Decision, Obligation
@@ -112,12 +112,12 @@ def authorize(  # noqa: PLR0913, PLR0917 the options of a command
     from pdp.model import Action, Resource, Subject
     from pdp_client import AccessDenied, Client
 
-    found = _properties(properties or [])
+    found = properties_by_part(properties or [])
     question = (
-        Subject(*_pair(subject, "--subject"), found["subject"]),
+        Subject(*pair(subject, "--subject"), found["subject"]),
         Action(_filled(action, "--action"), found["action"]),
-        Resource(*_pair(resource, "--resource"), found["resource"]),
-        _entries(context or [], "--context"),
+        Resource(*pair(resource, "--resource"), found["resource"]),
+        entries_of(context or [], "--context"),
     )
     # The reason is printed below; the client's warning would say it twice.
     logging.getLogger("pdp_client").setLevel(logging.ERROR)
@@ -128,7 +128,7 @@ def authorize(  # noqa: PLR0913, PLR0917 the options of a command
         key=key,
         server_name=server_name,
         budget_s=timeout_ms / 1000,
-        can_meet={_pair(duty, "--can-meet") for duty in can_meet or []},
+        can_meet={pair(duty, "--can-meet") for duty in can_meet or []},
     ) as client:
         started = time.perf_counter()
         try:
@@ -147,7 +147,7 @@ def _filled(text: str, option: str) -> str:
     return text
 
 
-def _pair(text: str, option: str) -> tuple[str, str]:
+def pair(text: str, option: str) -> tuple[str, str]:
     """`type:id`. The id may hold colons, the type may not."""
     kind, _, name = text.partition(":")
     if not kind or not name:
@@ -155,7 +155,7 @@ def _pair(text: str, option: str) -> tuple[str, str]:
     return kind, name
 
 
-def _properties(assignments: list[str]) -> dict[str, dict[str, Value]]:
+def properties_by_part(assignments: list[str]) -> dict[str, dict[str, Value]]:
     """Properties by part. A name may hold dots: what is nested is written as JSON."""
     by_part: dict[str, list[str]] = {part: [] for part in PARTS}
     for assignment in assignments:
@@ -166,10 +166,11 @@ def _properties(assignments: list[str]) -> dict[str, dict[str, Value]]:
                 " `resource.`"
             )
         by_part[part].append(rest)
-    return {part: _entries(rest, f"--property {part}.") for part, rest in by_part.items()}
+    return {part: entries_of(rest, f"--property {part}.") for part, rest in by_part.items()}
 
 
-def _entries(assignments: list[str], option: str) -> dict[str, Value]:
+def entries_of(assignments: list[str], option: str) -> dict[str, Value]:
+    """Values by name, from `name=value`."""
     entries: dict[str, Value] = {}
     for assignment in assignments:
         name, equals, text = assignment.partition("=")
@@ -195,63 +196,13 @@ def parse_value(text: str) -> Value:
         ValueError: a predicate that fits after "the value of ...".
     """
     try:
-        value: Value = json.loads(
-            text,
-            object_pairs_hook=_object,
-            parse_int=_int64,
-            parse_float=_double,
-            parse_constant=_constant,
-        )
-    except json.JSONDecodeError as error:
+        return value_json.parse(text)
+    except value_json.NotJsonError as error:
         if text[:1] in JSON_BEGINNINGS or text in NO_WORDS or text != text.strip():
-            raise ValueError(
-                f"is not JSON: {error.msg[:1].lower()}{error.msg[1:]} at character {error.pos + 1};"
-                f" for a string, write '{json.dumps(text, ensure_ascii=False)}'"
-            ) from None
-        value = text
-    except RecursionError:
-        raise ValueError("is nested too deeply") from None
-    _check_unicode(value)
-    return value
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    # RFC 8259 leaves open which one counts, and so parsers differ: neither does here.
-    found: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in found:
-            raise ValueError(f"has the key `{name}` twice")
-        found[name] = value
-    return found
-
-
-def _int64(text: str) -> int:
-    # Length first: Python refuses, and is slow at, thousands of digits.
-    if len(text) > len(str(INT64_MIN)) or not INT64_MIN <= int(text) <= INT64_MAX:
-        raise ValueError(
-            f"`{text[:40]}` is out of the range of int64; a double has a `.` or an `e`"
-        )
-    return int(text)
-
-
-def _double(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError(f"`{text[:40]}` is out of the range of a double")
-    return number
-
-
-def _constant(text: str) -> float:
-    # Python's parser takes `NaN` and its like; JSON has no such numbers.
-    raise json.JSONDecodeError(f"`{text}` is no number of JSON", text, 0)
-
-
-def _check_unicode(value: object) -> None:
-    """Refuse half of a surrogate pair, which JSON can escape and no encoding can carry."""
-    try:
-        json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        raise ValueError("is not valid Unicode") from None
+            literal = json.dumps(text, ensure_ascii=False)
+            raise ValueError(f"{error}; for a string, write '{literal}'") from None
+    # A word, unless it has half a character.
+    return value_json.parse(json.dumps(text))
 
 
 def _show(decision: Decision, reason: str, microseconds: int, *, as_json: bool) -> None:
@@ -268,11 +219,11 @@ def _show(decision: Decision, reason: str, microseconds: int, *, as_json: bool) 
         ("violation", decision.schema_violation),
         ("rules", ", ".join(decision.rules)),
         *(
-            ("obligation", f"{duty.type}:{duty.id} {json.dumps(_plain(duty.properties))}")
+            ("obligation", f"{duty.type}:{duty.id} {json.dumps(plain(duty.properties))}")
             for duty in decision.obligations
         ),
         *(
-            ("advice", f"{item.type}:{item.id} {json.dumps(_plain(item.properties))}")
+            ("advice", f"{item.type}:{item.id} {json.dumps(plain(item.properties))}")
             for item in decision.advice
         ),
         *(("for user", f"{said.text} [{said.rule}]") for said in decision.reason_user),
@@ -286,10 +237,9 @@ def _show(decision: Decision, reason: str, microseconds: int, *, as_json: bool) 
         if text:
             out.print(f"  {name:<11}{text}", markup=False)
     if decision.explanation is not None:
-        from pdp.cli.explanation_screen import trees
+        from pdp.cli.explanation_screen import show
 
-        for tree in trees(decision.explanation):
-            out.print(tree)
+        show(decision.explanation)
 
 
 def _as_json(decision: Decision, reason: str, microseconds: int) -> dict[str, object]:
@@ -317,20 +267,20 @@ def _as_json(decision: Decision, reason: str, microseconds: int) -> dict[str, ob
 
 def _duties(duties: Iterable[Obligation]) -> list[dict[str, object]]:
     return [
-        {"type": duty.type, "id": duty.id, "properties": _plain(duty.properties)} for duty in duties
+        {"type": duty.type, "id": duty.id, "properties": plain(duty.properties)} for duty in duties
     ]
 
 
-def _plain(value: object) -> object:
+def plain(value: object) -> object:
     """A value as JSON can show it, in protobuf's JSON mapping: base64, RFC 3339, `1.5s`."""
     import base64
 
     from pdp.values import Duration, Timestamp, format_duration, format_timestamp
 
     if isinstance(value, Mapping):
-        return {name: _plain(item) for name, item in value.items()}
+        return {name: plain(item) for name, item in value.items()}
     if isinstance(value, list):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
     if isinstance(value, Timestamp):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from rich.console import Console
 from rich.text import Text
 from rich.tree import Tree
 
 from pdp.audit.reading import printable
+from pdp.cli.terminal import out
 from pdp.explanation import (
     ExplainedCondition,
     ExplainedRole,
@@ -46,9 +48,18 @@ _STANDING = {
 }
 # Rules that were not considered, by name; the rest is a number.
 _OTHERS_SHOWN = 20
+_PIPE_WIDTH = 10_000
 
 
-def trees(explanation: Explanation) -> Iterable[Tree | Text]:
+def show(explanation: Explanation) -> None:
+    """Print an explanation."""
+    # Wrapped on a terminal; where it is read by something else, a line stays a line.
+    screen = out if out.is_terminal else Console(highlight=False, width=_PIPE_WIDTH)
+    for tree in _trees(explanation):
+        screen.print(tree, soft_wrap=False)
+
+
+def _trees(explanation: Explanation) -> Iterable[Tree | Text]:
     """What there is to print, in order."""
     rules = Tree("rules considered")
     shown: set[int] = set()

@@ -151,10 +151,32 @@ class RepositoryFolder:
             raise ConfigurationError(
                 f"there is no repository in `{self.folder}`: make one with `pdp bundle init`"
             )
+        return self._read(trusted_root, None)
+
+    def read_revision(self, trusted_root: bytes, revision: int) -> State:
+        """Read and verify what was published as an earlier revision, to look at it.
+
+        Signatures are verified as for the current one, by the keys that any of
+        the roots names; what leads to it, the timestamp, was another one then.
+
+        Raises:
+            ConfigurationError: there is no repository, or no such revision yet.
+            BundleRefusedError: something is missing, or does not verify.
+        """
+        current = self.read(trusted_root)
+        if revision > current.revision:
+            # A snapshot that no timestamp led to was never published.
+            raise ConfigurationError(
+                f"revision {revision} is not published: the newest is {current.revision}"
+            )
+        return self._read(trusted_root, revision)
+
+    def _read(self, trusted_root: bytes, revision: int | None) -> State:
         roots = self._roots(trusted_root)
         timestamp = self._load(TIMESTAMP, None, Timestamp)
         _verify(TIMESTAMP, timestamp, roots)
-        snapshot = self._load(SNAPSHOT, timestamp.signed.snapshot_meta.version, Snapshot)
+        newest = timestamp.signed.snapshot_meta.version
+        snapshot = self._load(SNAPSHOT, revision or newest, Snapshot)
         _verify(SNAPSHOT, snapshot, roots)
         meta = snapshot.signed.meta
         targets = self._load(TARGETS, _version(meta, TARGETS), Targets)

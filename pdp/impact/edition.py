@@ -1,0 +1,148 @@
+"""Policies from wherever they are: a folder, an archive, a repository, a published revision.
+
+All of them come down to the compiled documents that a PDP would load, decoded
+the same way, so that nothing depends on where they came from.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tuf.api.metadata import TargetFile
+
+from pdp import admission, compiled
+from pdp.admission import Denials
+from pdp.archive import ArchiveLimits
+from pdp.authoring.compilation import compile_directory
+from pdp.authoring.trial import TENANT
+from pdp.boundary import Admitted
+from pdp.bundle.contents import check_manifest, compile_bundle, read_bundle
+from pdp.bundle.settings import DEFAULT_TENANT, bundle_target
+from pdp.callers import ANY, CallerPolicy
+from pdp.cel.limits import EvaluationLimits
+from pdp.compiled import Document
+from pdp.errors import ConfigurationError
+from pdp.model import BundleRef, Caller, Decision
+from pdp.policy import PolicyDocument, PolicySet, Rule
+from pdp.publishing.inspection import inspect_state
+from pdp.publishing.plan import ROOT
+from pdp.publishing.repository import RepositoryFolder
+from pdp.schema import SchemaDocument
+
+_REVISION = re.compile(r"(.+)@([1-9][0-9]{0,17})")
+_ROOT_BYTES_MAX = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Edition:
+    """One state of all policies of a tenant.
+
+    Attributes:
+        label: what the user called it.
+        policies: the policies.
+        callers: the caller policy.
+        schemas: the schemas.
+        policy_set: compiled, as in a PDP.
+        ref: revision and digest as records name them, of what was published.
+    """
+
+    label: str
+    policies: tuple[PolicyDocument, ...]
+    callers: CallerPolicy
+    schemas: tuple[SchemaDocument, ...]
+    policy_set: PolicySet
+    ref: BundleRef | None = None
+
+    @property
+    def tenants(self) -> dict[str, PolicySet]:
+        """The policies stand for every tenant that the caller policy names."""
+        named = {tenant for entry in self.callers.entries for tenant in entry.tenants} - {ANY}
+        return dict.fromkeys(sorted(named) or [TENANT], self.policy_set)
+
+    def decide(
+        self, admitted: Admitted, caller: Caller, now_ns: int
+    ) -> tuple[Decision, list[Rule]]:
+        """What a PDP with these policies would say, and the candidates.
+
+        Raises:
+            InvalidRequestError: about the tenant.
+        """
+        return admission.decide(self.tenants, self.callers, Denials(), admitted, caller, now_ns)
+
+
+def read_edition(source: str, root: Path | None = None) -> Edition:
+    """Read policies.
+
+    Args:
+        source: a folder of policies, an archive file, a repository folder
+            (what is published now), or `FOLDER@REVISION` of one.
+        root: the trusted root of a repository; without it, its own first one.
+
+    Raises:
+        ConfigurationError: there is nothing of these.
+        PolicyError: the folder has problems.
+        BundleRefusedError: the archive, or the repository, does not verify.
+    """
+    path = Path(source)
+    if path.is_file():
+        return _archive(source, _read(path, ArchiveLimits().archive_bytes_max))
+    if path.is_dir():
+        if RepositoryFolder(path).exists:
+            return _published(source, RepositoryFolder(path), root, None)
+        return _folder(source, path)
+    match = _REVISION.fullmatch(source)
+    if match is not None and Path(match[1]).is_dir():
+        return _published(source, RepositoryFolder(Path(match[1])), root, int(match[2]))
+    raise ConfigurationError(
+        f"`{source}` is no folder of policies, no archive and no repository; a published revision"
+        " is `FOLDER@REVISION`"
+    )
+
+
+def _folder(label: str, path: Path) -> Edition:
+    compilation = compile_directory(path)
+    compilation.raise_if_failed()
+    return _edition(label, {each.source_path: each.compiled for each in compilation.documents})
+
+
+def _archive(label: str, data: bytes, ref: BundleRef | None = None) -> Edition:
+    bundle = read_bundle(data, ArchiveLimits())
+    check_manifest(bundle.manifest, {})
+    # All that a PDP asks of it, with its messages.
+    compile_bundle(bundle, EvaluationLimits())
+    return _edition(label, bundle.compiled, ref)
+
+
+def _published(
+    label: str, folder: RepositoryFolder, root: Path | None, revision: int | None
+) -> Edition:
+    trusted = _read(root or folder.metadata_path(ROOT, 1), _ROOT_BYTES_MAX)
+    state = folder.read(trusted) if revision is None else folder.read_revision(trusted, revision)
+    target: TargetFile | None = state.target(bundle_target(DEFAULT_TENANT))
+    if target is None:
+        raise ConfigurationError(f"`{label}` has no bundle: nothing was published yet")
+    facts = inspect_state(state, 0)
+    ref = BundleRef(state.revision, bytes.fromhex(facts.digest))
+    return _archive(label, folder.read_target(target), ref)
+
+
+def _edition(label: str, documents: Mapping[str, bytes], ref: BundleRef | None = None) -> Edition:
+    decoded: list[Document] = [compiled.decode(documents[path]) for path in sorted(documents)]
+    policies = tuple(each for each in decoded if isinstance(each, PolicyDocument))
+    schemas = tuple(each for each in decoded if isinstance(each, SchemaDocument))
+    (callers,) = (each for each in decoded if isinstance(each, CallerPolicy))
+    policy_set = PolicySet(policies, EvaluationLimits(), schemas)
+    return Edition(label, policies, callers, schemas, policy_set, ref)
+
+
+def _read(path: Path, bytes_max: int) -> bytes:
+    with path.open("rb") as file:
+        data = file.read(bytes_max + 1)
+    if len(data) > bytes_max:
+        raise ConfigurationError(
+            f"`{path}` is larger than {bytes_max} bytes: is it the right file?"
+        )
+    return data

@@ -1,0 +1,134 @@
+"""Questions that people and programs write as JSON: one object, or one on each line of a file.
+
+    {"subject": {"type": "user", "id": "ana", "properties": {...}},
+     "action": "read", "resource": {"type": "note", "id": "n1"},
+     "context": {}, "caller": "spiffe://...", "now": "2026-09-15T10:00:00Z"}
+
+The keys of a row of `pdp test`. What is unknown is an error: a part that is
+skipped would make it another question.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pdp import value_json
+from pdp.authoring.times import EXAMPLE, parse_timestamp
+from pdp.errors import ConfigurationError
+from pdp.model import Action, Caller, Request, Resource, Subject
+
+# A line or a file of one question: requests are at most 1 MiB on the wire.
+QUESTION_BYTES_MAX = 4 << 20
+_KEYS = ("subject", "action", "resource", "context", "caller", "now", "tenant")
+
+
+class QuestionError(ConfigurationError):
+    """A question cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question, who asks it, and when.
+
+    Attributes:
+        request: what is asked.
+        caller: the workload; an empty ID where nobody is named.
+        now_ns: nanoseconds since 1970; None where no time is named.
+    """
+
+    request: Request
+    caller: Caller
+    now_ns: int | None
+
+    def otherwise(self, caller: str, now_ns: int) -> Question:
+        """With a caller and a time where none was named."""
+        named = self.caller if self.caller.spiffe_id else Caller(caller)
+        return replace(self, caller=named, now_ns=now_ns if self.now_ns is None else self.now_ns)
+
+
+def parse_question(text: str) -> Question:
+    """Read one question.
+
+    Raises:
+        QuestionError: what is wrong with it.
+    """
+    try:
+        found = value_json.parse(text)
+    except ValueError as error:
+        raise QuestionError(f"the question {error}") from None
+    return question_of(found)
+
+
+def question_of(found: object) -> Question:
+    """A question from parsed JSON.
+
+    Raises:
+        QuestionError: what is wrong with it.
+    """
+    whole = _map(found, "the question", _KEYS)
+    for key in ("subject", "action", "resource"):
+        if key not in whole:
+            raise QuestionError(f"the question has no `{key}`")
+    subject = _map(whole["subject"], "`subject`", ("type", "id", "properties"))
+    resource = _map(whole["resource"], "`resource`", ("type", "id", "properties"))
+    action = whole["action"]
+    action = {"name": action} if isinstance(action, str) else action
+    action = _map(action, "`action`", ("name", "properties"))
+    request = Request(
+        Subject(
+            _text(subject, "subject", "type"),
+            _text(subject, "subject", "id"),
+            _properties(subject, "subject.properties"),
+        ),
+        Action(_text(action, "action", "name"), _properties(action, "action.properties")),
+        Resource(
+            _text(resource, "resource", "type"),
+            _text(resource, "resource", "id"),
+            _properties(resource, "resource.properties"),
+        ),
+        _properties(whole, "context", "context"),
+        tenant=_text(whole, "", "tenant", required=False),
+    )
+    caller = Caller(_text(whole, "", "caller", required=False))
+    return Question(request, caller, parse_now(_text(whole, "", "now", required=False)))
+
+
+def parse_now(text: str) -> int | None:
+    """A time; None for nothing.
+
+    Raises:
+        QuestionError: it is none.
+    """
+    if not text:
+        return None
+    try:
+        return parse_timestamp(text)
+    except ValueError as error:
+        raise QuestionError(f"`now` {error}: write `{EXAMPLE}`") from None
+
+
+def _map(value: object, what: str, keys: Collection[str]) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise QuestionError(f"{what} is not an object")
+    for key in value:
+        if key not in keys:
+            known = ", ".join(f"`{each}`" for each in keys)
+            raise QuestionError(f"{what} has the unknown key `{key[:40]}`; it may have {known}")
+    return value
+
+
+def _text(whole: dict[str, Any], where: str, key: str, *, required: bool = True) -> str:
+    value = whole.get(key, "")
+    path = f"{where}.{key}".removeprefix(".")
+    if not isinstance(value, str) or (required and not value):
+        raise QuestionError(f"`{path}` is not a text" if key in whole else f"`{path}` is missing")
+    return value
+
+
+def _properties(whole: dict[str, Any], path: str, key: str = "properties") -> dict[str, Any]:
+    value = whole.get(key, {})
+    if not isinstance(value, dict):
+        raise QuestionError(f"`{path}` is not an object")
+    return value
