@@ -26,6 +26,8 @@ from pdp.authoring.compilation import (
 from pdp.authoring.policy_tests import read_tests
 from pdp.callers import CallerPolicy
 from pdp.errors import ConfigurationError, PolicyError
+from pdp.policy import PolicyDocument
+from pdp.schema import SchemaDocument
 from tests.conftest import ROOT
 from tests.simulators.author_commands import Command, real_process
 
@@ -143,7 +145,7 @@ def sample() -> dict[str, bytes]:
         for path in SAMPLE.glob("*.yaml")
         if not path.stem.endswith("_test")
     }
-    assert len(found) == 5
+    assert len(found) == 8
     return found
 
 
@@ -202,8 +204,11 @@ def test_what_is_compiled_is_what_the_pdp_loads(checker: Checker) -> None:
     compilation.raise_if_failed()
     loaded = [compiled.decode(document.compiled) for document in compilation.documents]
     assert [item for item in loaded if isinstance(item, CallerPolicy)] == [compilation.callers]
-    assert [item for item in loaded if not isinstance(item, CallerPolicy)] == list(
+    assert [item for item in loaded if isinstance(item, PolicyDocument)] == list(
         compilation.policies
+    )
+    assert [item for item in loaded if isinstance(item, SchemaDocument)] == list(
+        compilation.schemas
     )
     assert all(b"sources/" + d.source_path.encode() in d.compiled for d in compilation.documents)
 
@@ -411,7 +416,9 @@ def test_check_says_what_was_checked() -> None:
     """No problems: exit 0, and counts, so that an empty run is not taken for a good one."""
     done = real_process("check", "policies/expense-reports")
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "4 policies, 25 rules, 1 caller policy, 133 tests: no problems\n"
+    assert (
+        done.stdout == "4 policies, 25 rules, 1 caller policy, 3 schemas, 136 tests: no problems\n"
+    )
 
 
 def test_check_shows_the_place_and_what_to_do(tmp_path: Path, pdp: Command) -> None:

@@ -236,7 +236,7 @@ def folder(tmp_path: Path) -> Path:
 def test_the_command_passes_the_expense_reports() -> None:
     """Exit 0, and how many ran."""
     done = real_process("test", "policies/expense-reports")
-    assert (done.returncode, done.stdout) == (0, "133 tests passed, 0 failed\n")
+    assert (done.returncode, done.stdout) == (0, "136 tests passed, 0 failed\n")
 
 
 def test_the_example_in_the_help_is_a_test_of_the_expense_reports(checker: Checker) -> None:

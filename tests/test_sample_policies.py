@@ -28,7 +28,7 @@ from tests.conftest import ROOT
 FOLDER = ROOT / "policies"
 BUNDLES = ("document-sharing", "expense-reports", "production-access")
 LIMITS = EvaluationLimits()
-CAUSES = {"RULE", "INDETERMINATE", "DEFAULT", "CALLER", "IDENTITY"}
+CAUSES = {"RULE", "INDETERMINATE", "DEFAULT", "CALLER", "IDENTITY", "SCHEMA"}
 # What a condition sees and no caller sends: the PDP's clock, the caller's certificate.
 KNOWN_TO_THE_PDP = ("now", "caller")
 # No request lacks these.
@@ -168,7 +168,7 @@ def outcomes_without(sample: Sample, name: str) -> tuple[Outcome, ...]:
     concerned = tuple(
         row for row in sample.rows if ANY_ACTION in actions or row.request.action.name in actions
     )
-    return sample.ask(concerned, PolicySet(policies, LIMITS))
+    return sample.ask(concerned, PolicySet(policies, LIMITS, sample.compilation.schemas))
 
 
 def test_the_rows_notice_the_loss_of_any_rule(sample: Sample) -> None:
@@ -232,8 +232,15 @@ def with_attributes(request: Request, holder: str, attributes: Mapping[str, Valu
 
 
 def opened_by_an_absence(sample: Sample) -> frozenset[str]:
-    """Attributes without which some denied row is permitted."""
-    denied = [row for row in sample.rows if row.expect.effect is Effect.DENY]
+    """Attributes without which some denied row is permitted.
+
+    A row that does not fit the schemas asks another question without what does not fit.
+    """
+    denied = [
+        row
+        for row in sample.rows
+        if row.expect.effect is Effect.DENY and row.expect.cause is not Cause.SCHEMA
+    ]
     less = [
         (path, replace(row, request=request))
         for row in denied
@@ -326,7 +333,9 @@ def test_the_page_counts_what_is_there(sample: Sample) -> None:
     text = " ".join(page(sample).split())
     words = {4: "four", 5: "five"}[policies]
     assert f"{rules} rules in {words} policies, and {rows} tests" in text
-    shown = f"{policies} policies, {rules} rules, 1 caller policy, {rows} tests: no problems"
+    schemas = len(sample.compilation.schemas)
+    counts = f"{policies} policies, {rules} rules, 1 caller policy, {schemas} schemas"
+    shown = f"{counts}, {rows} tests: no problems"
     assert f"$ pdp check policies/{sample.name} {shown}" in text
     assert f"$ pdp test policies/{sample.name} {rows} tests passed, 0 failed" in text
 
