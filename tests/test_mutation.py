@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -10,11 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from pdp.authoring import mutation
-from pdp.authoring.cel_text import tokens
 from pdp.authoring.checker import Checker
 from pdp.authoring.compilation import (
     Compilation,
@@ -455,26 +451,6 @@ def test_mutants_are_tried_with_all_tests_or_not_at_all(
     done = pdp("test", "--mutate", *arguments, cwd=folder)
     assert done.returncode == 2
     assert "--mutate" in done.stderr
-
-
-# -- any text -------------------------------------------------------------------------
-
-
-@given(st.text(alphabet="ab.()[]{}\"'`\\/ \n&|!=<>?:,019ruR-é\U0001f431", max_size=60))
-def test_any_text_has_tokens(text: str) -> None:
-    """In order, without overlap, nothing lost but white space and comments; never an error."""
-    found = tokens(text)
-    assert all(a.end <= b.start for a, b in itertools.pairwise(found))
-    assert all(text[token.start : token.end] == token.text for token in found)
-    rest = "".join(
-        text[a:b]
-        for a, b in zip(
-            [0, *(token.end for token in found)],
-            [*(token.start for token in found), len(text)],
-            strict=True,
-        )
-    )
-    assert re.fullmatch(r"(?s)(\s|//[^\n]*)*", rest)
 
 
 def test_progress_is_told_after_each(checker: Checker) -> None:
