@@ -10,18 +10,11 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import os
-import select
-import struct
-import subprocess
-import sys
-import threading
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType, TracebackType
-from typing import Any, NoReturn, Self
+from types import MappingProxyType
+from typing import NoReturn
 
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import DecodeError
@@ -29,8 +22,9 @@ from google.protobuf.message import DecodeError
 from pdp import checked_expr
 from pdp.authoring.checker_environment import CONFIGURATION
 from pdp.authoring.checker_messages import explain
+from pdp.authoring.framed_child import ChildFailedError, FramedChild
 from pdp.cel.syntax import Expression, Ident, Select, position_of
-from pdp.errors import ConfigurationError, ExpressionError, Position
+from pdp.errors import ExpressionError, Position
 from pdp.v1 import checked_pb2
 
 # What a condition sees (design, section 5). The whole maps are declared beside
@@ -57,10 +51,8 @@ CONDITION_VARIABLES: Mapping[str, str] = MappingProxyType(
         "now": "google.protobuf.Timestamp",
     }
 )
-_LENGTH = struct.Struct(">I")
 _TYPE_URL = "type.googleapis.com/cel.expr.CheckedExpr"
 _PROCESS = Path(__file__).with_name("checker_process.py")
-_ANSWER_BYTES_MAX = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,44 +79,28 @@ class Checked:
     type: str
 
 
-class _ChildFailedError(Exception):
-    """The child died or fell silent; the message says which."""
-
-
-class Checker:
-    """One child process, started when needed and again after a failure.
+class Checker(FramedChild):
+    """The checker's child process, started when needed and again after a failure.
 
     Use as a context manager. Calls from several threads take turns.
     """
 
     def __init__(self, limits: CheckerLimits | None = None) -> None:
         self.limits = limits or CheckerLimits()
-        self._command = [
-            sys.executable,
-            "-I",
-            str(_PROCESS),
-            str(self.limits.memory_bytes),
-            str(self.limits.cpu_s),
-        ]
-        self._child: subprocess.Popen[bytes] | None = None
-        self._answered = 0
-        self._lock = threading.Lock()
+        super().__init__(
+            _PROCESS,
+            (str(self.limits.memory_bytes), str(self.limits.cpu_s)),
+            wall_s=self.limits.wall_s,
+            start_s=self.limits.start_s,
+        )
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """End the child."""
-        with self._lock:
-            self._stop()
+    @property
+    def does_not_start(self) -> str:
+        """What to say when it does not even start."""
+        return (
+            "the CEL checker does not start: install `portcullis[authoring]`, "
+            "which brings cel-expr-python"
+        )
 
     def check(
         self,
@@ -156,140 +132,16 @@ class Checker:
                 "container": container,
             }
         ).encode()
-        with self._lock:
-            answer = self._ask(request)
-        if "checked" not in answer:
-            raise explain(str(answer.get("error", "")), source, variables)
-        return _accept(answer["checked"], source, variables)
-
-    # -- the child -------------------------------------------------------------
-
-    def _ask(self, request: bytes) -> dict[str, Any]:
-        """One request; a second try if the child may have died of earlier ones."""
-        fresh = self._child is None or self._answered == 0
         try:
-            return self._ask_child(request)
-        except _ChildFailedError as first:
-            self._stop()
-            if not fresh and "crashed" in str(first):
-                try:
-                    return self._ask_child(request)
-                except _ChildFailedError as second:
-                    self._stop()
-                    first = second
-            message = f"the checker {first} on this expression"
+            answer = self.ask(request)
+        except ChildFailedError as error:
+            message = f"the checker {error} on this expression"
             raise ExpressionError(
                 message, Position("", 1, 1), "make it shorter, or report it with its text"
             ) from None
-
-    def _ask_child(self, request: bytes) -> dict[str, Any]:
-        child = self._start()
-        deadline = time.monotonic() + self.limits.wall_s
-        _send(child, _LENGTH.pack(len(request)) + request, deadline)
-        answer = _receive_message(child, deadline)
-        self._answered += 1
-        return answer
-
-    def _start(self) -> subprocess.Popen[bytes]:
-        """The child, running and ready."""
-        if self._child is not None and self._child.poll() is None:
-            return self._child
-        self._stop()
-        kept = {"LC_ALL": "C.UTF-8"}
-        if path := os.environ.get("LD_LIBRARY_PATH"):
-            kept["LD_LIBRARY_PATH"] = path
-        try:
-            self._child = subprocess.Popen(  # noqa: S603 - our own file, our own interpreter
-                self._command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                env=kept,
-            )
-            self._answered = 0
-            for stream in (self._child.stdin, self._child.stdout):
-                os.set_blocking(_descriptor(stream), False)
-            _receive_message(self._child, time.monotonic() + self.limits.start_s)
-        except (OSError, _ChildFailedError):
-            self._stop()
-            message = (
-                "the CEL checker does not start: install `portcullis[authoring]`, "
-                "which brings cel-expr-python"
-            )
-            raise ConfigurationError(message) from None
-        return self._child
-
-    def _stop(self) -> None:
-        child, self._child = self._child, None
-        if child is None:
-            return
-        child.kill()
-        child.wait()
-        for stream in (child.stdin, child.stdout):
-            if stream is not None:
-                try:
-                    stream.close()
-                except OSError:
-                    continue  # an unsent rest of a request; the child is dead
-
-
-def _wait(descriptor: int, event: int, deadline: float) -> None:
-    poll = select.poll()
-    poll.register(descriptor, event)
-    left = deadline - time.monotonic()
-    if left <= 0 or not poll.poll(left * 1000):
-        message = "did not finish in time"
-        raise _ChildFailedError(message)
-
-
-def _send(child: subprocess.Popen[bytes], data: bytes, deadline: float) -> None:
-    descriptor = _descriptor(child.stdin)
-    view = memoryview(data)
-    while view:
-        _wait(descriptor, select.POLLOUT, deadline)
-        try:
-            view = view[os.write(descriptor, view) :]
-        except BlockingIOError:
-            continue
-        except BrokenPipeError:
-            message = "crashed"
-            raise _ChildFailedError(message) from None
-
-
-def _receive(child: subprocess.Popen[bytes], size: int, deadline: float) -> bytes:
-    descriptor = _descriptor(child.stdout)
-    data = bytearray()
-    while len(data) < size:
-        _wait(descriptor, select.POLLIN, deadline)
-        try:
-            chunk = os.read(descriptor, min(size - len(data), 1 << 16))
-        except BlockingIOError:
-            continue
-        if not chunk:
-            message = "crashed"
-            raise _ChildFailedError(message)
-        data += chunk
-    return bytes(data)
-
-
-def _receive_message(child: subprocess.Popen[bytes], deadline: float) -> dict[str, Any]:
-    (size,) = _LENGTH.unpack(_receive(child, _LENGTH.size, deadline))
-    if size > _ANSWER_BYTES_MAX:
-        message = "gave an answer that is too large"
-        raise _ChildFailedError(message)
-    try:
-        answer = json.loads(_receive(child, size, deadline))
-    except ValueError:
-        message = "gave a garbled answer"
-        raise _ChildFailedError(message) from None
-    return answer if isinstance(answer, dict) else {}
-
-
-def _descriptor(stream: Any) -> int:
-    if stream is None:
-        message = "has no pipe"
-        raise _ChildFailedError(message)
-    return int(stream.fileno())
+        if "checked" not in answer:
+            raise explain(str(answer.get("error", "")), source, variables)
+        return _accept(answer["checked"], source, variables)
 
 
 # -- before and after ----------------------------------------------------------

@@ -17,6 +17,7 @@ import typer
 from pdp.cli.bundle_reading import DEFAULT_KEYS, DEFAULT_REPOSITORY, read_limited, show, verify
 
 if TYPE_CHECKING:
+    from pdp.authoring.compilation import Compilation
     from pdp.publishing.releasing import Publisher
     from pdp.publishing.repository import State
 
@@ -132,12 +133,17 @@ def build(
 ) -> None:
     """Compile policies into an archive. Signs nothing, needs no keys.
 
+    If the folder has tests, each condition that they look at is evaluated by
+    cel-python, too: where two truth values differ, nothing is written.
+
     Example: pdp bundle build policies -o bundle.tar
     """
+    from pdp.authoring.compilation import compile_directory
     from pdp.bundle.memory import write_durably
     from pdp.cli import EXIT_REFUSED
     from pdp.cli.terminal import err, out
-    from pdp.publishing.building import PolicyProblemsError, Release, build_folder, commit_of
+    from pdp.publishing.building import PolicyProblemsError, Release, commit_of
+    from pdp.publishing.building import build as build_archive
 
     release = Release(
         revision=revision or _next_revision(repository, keys),
@@ -145,7 +151,9 @@ def build(
         source_commit=source_commit or commit_of(policies),
     )
     try:
-        archive = build_folder(policies, release)
+        compilation = compile_directory(policies)
+        archive = build_archive(compilation, release)
+        _second_opinion(policies, compilation)
     except PolicyProblemsError as error:
         for problem in error.problems:
             err.print(str(problem), markup=False)
@@ -153,6 +161,33 @@ def build(
         raise typer.Exit(EXIT_REFUSED) from None
     write_durably(output, archive, 0o644)
     out.print(f"wrote `{output}`: revision {release.revision}, {len(archive)} bytes", markup=False)
+
+
+def _second_opinion(policies: Path, compilation: Compilation) -> None:
+    """Refuse to build what two evaluators evaluate differently; say what was asked.
+
+    Raises:
+        PolicyProblemsError: they differ, or the tests have problems.
+    """
+    from pdp.authoring.policy_tests import read_tests
+    from pdp.authoring.sources import read_folder
+    from pdp.cli import opinion
+    from pdp.cli.problems import counted
+    from pdp.cli.terminal import err, out
+    from pdp.publishing.building import PolicyProblemsError
+
+    tests = read_tests(read_folder(policies).tests)
+    if tests.problems:
+        raise PolicyProblemsError(tests.problems)
+    if not tests.rows:
+        err.print(f"`{policies}` has no tests: no second opinion on its conditions", markup=False)
+        return
+    found = opinion.run(compilation, tests.rows)
+    if found.differences:
+        raise PolicyProblemsError(opinion.as_problems(found))
+    without = found.cannot.total() + found.known.total()
+    agreed = counted(found.agreed, "evaluation")
+    out.print(f"second opinion: cel-python agrees on {agreed}, and has none on {without}")
 
 
 def publish(

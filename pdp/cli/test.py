@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from pdp.authoring.mutation import Mutation
+    from pdp.authoring.second_opinion import Opinion
     from pdp.authoring.trial import Outcome
     from pdp.errors import PolicyError
 
@@ -52,8 +53,11 @@ at a time, and shows those that no test notices:
 \b
   pdp test --mutate --mutation-min 90 policies/expense-reports
 
-Exit code: 0 all passed, 1 a test failed, the policies have problems, or the
-score is below what was asked for, 2 no test found.
+Each condition that a test looks at is evaluated by cel-python, too. Two truth
+values that differ are an error; what it cannot evaluate is counted.
+
+Exit code: 0 all passed, 1 a test failed, the policies have problems, two
+evaluators differ, or the score is too low, 2 no test found.
 """
 
 
@@ -87,7 +91,7 @@ def run_tests(
     from pdp.authoring.policy_tests import read_tests, unknown_rules
     from pdp.authoring.sources import read_folder
     from pdp.cel.limits import EvaluationLimits
-    from pdp.cli import mutation
+    from pdp.cli import mutation, opinion
     from pdp.errors import ConfigurationError
 
     mutate = mutate or mutation_min is not None
@@ -117,13 +121,16 @@ def run_tests(
     passed = all(outcome.passed for outcome in outcomes)
     # A test that fails as it is would notice everything.
     mutants = mutation.run(compilation, rows) if mutate and passed else None
+    second = opinion.run(compilation, rows)
     if as_json:
-        _show_json(outcomes, folder, unnamed, mutants)
+        _show_json(outcomes, folder, unnamed, mutants, second)
     else:
+        opinion.show(second, folder, found.policies)
         _show(outcomes, folder, unnamed)
         if mutants is not None:
             mutation.show(mutants, folder, mutation_min)
-    if not passed or (mutants is not None and not mutation.passed(mutants, mutation_min)):
+    well = passed and not second.differences
+    if not well or (mutants is not None and not mutation.passed(mutants, mutation_min)):
         raise typer.Exit(EXIT_REFUSED)
 
 
@@ -213,8 +220,9 @@ def _show_json(
     folder: Path,
     unnamed: Sequence[str],
     mutants: Mutation | None,
+    second: Opinion,
 ) -> None:
-    from pdp.cli import mutation
+    from pdp.cli import mutation, opinion
     from pdp.cli.problems import where
 
     tests = [
@@ -237,8 +245,9 @@ def _show_json(
         }
         for outcome in outcomes
     ]
-    ok = all(outcome.passed for outcome in outcomes)
+    ok = all(outcome.passed for outcome in outcomes) and not second.differences
     report: dict[str, object] = {"ok": ok, "tests": tests, "rules_in_no_answer": list(unnamed)}
+    report["second_opinion"] = opinion.as_json(second, folder)
     if mutants is not None:
         report["mutation"] = mutation.as_json(mutants, folder)
     typer.echo(json.dumps(report, indent=1, ensure_ascii=False))
