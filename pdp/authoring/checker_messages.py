@@ -59,6 +59,15 @@ _ELSEWHERE = MappingProxyType(
         "starts_with": "write `startsWith`",
         "endswith": "write `endsWith`",
         "includes": "write `contains`, or `x in list`",
+        # Of other policy languages.
+        "inIPAddrRange": 'write `cidr("10.0.0.0/8").containsIP(...)`',
+        "isInRange": 'write `cidr("10.0.0.0/8").containsIP(...)`',
+        "hasIntersection": "write `sets.intersects(a, b)`",
+        "isSubset": "write `sets.contains(all, some)`",
+        "ancestorOf": "write `isAncestorOf`",
+        "descendentOf": "write `isDescendantOf`",
+        "siblingOf": "write `isSiblingOf`",
+        "timeSince": "write `now - t`",
         "toLowerCase": "write `x.caseFold()`, on both sides of a comparison",
         "lower": "write `x.caseFold()`, on both sides of a comparison",
     }

@@ -39,7 +39,8 @@ def _begin(name: str, text: Datum, meter: Meter) -> bool:
         message = f"a text with other letters than ASCII, longer than {_CODE_POINTS_MAX}"
         raise CelError(message)
     charge(meter, len(text) + len(text) * len(text) // _SQUARE_PER_UNIT)
-    for character in set(text):
+    # In the order of the text: an explanation, too, is the same in every process.
+    for character in dict.fromkeys(text):
         # An odd number of bounds below: inside a range that is not assigned.
         if bisect.bisect_right(BOUNDS, ord(character)) % 2:
             message = f"U+{ord(character):04X}, which Unicode 14.0 does not assign"
