@@ -31,7 +31,7 @@ from pdp.cel.codegen import (
     negation,
     pick,
 )
-from pdp.cel.cost import COMPARED_PER_UNIT, Meter, charge, matching_units
+from pdp.cel.cost import COMPARED_PER_UNIT, BudgetSpentError, Meter, charge, matching_units
 from pdp.cel.functions import LISTED, MATCHES_KNOWN
 from pdp.cel.library import network
 from pdp.cel.library.rows import Function
@@ -84,14 +84,16 @@ class Operators:
         return Code(call(name, *trees, *meter), function.result)
 
     def _folded(self, function: Function, parts: list[Code]) -> Code | None:
-        """The value, computed now: if it is one, and free of charge."""
-        meter: Meter = [_EXACT_MAX]
+        """The value, computed now: if it is one, and free of charge.
+
+        INVARIANT: the meter is empty, so that nothing large is made while a bundle loads:
+        `lists.range(100000000)` is charged before it is made, here too.
+        """
+        meter: Meter = [0]
         arguments = [part.value for part in parts]
         try:
             value = function.call(*arguments, *([meter] if function.metered else []))
-        except CelError:
-            return None
-        if meter != [_EXACT_MAX]:
+        except (CelError, BudgetSpentError):
             return None
         return self.namespace.constant(value)
 
