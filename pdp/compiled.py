@@ -49,16 +49,26 @@ class CheckedCondition:
         source: the CEL text.
         checked_expr: a serialised `pdp.v1.CheckedExpr`.
         line, column: where the text begins in its document; they count from 1.
+    path: of that document inside the bundle, where it is another one than the
+        policy's.
     """
 
     source: str
     checked_expr: bytes
     line: int
     column: int
+    path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SharedMarker:
+    """Stands for a document of shared definitions; they are in the policies that use them."""
+
+    name: str
 
 
 Conditions = Mapping[tuple[Kind, str], CheckedCondition]
-Document: TypeAlias = PolicyDocument | CallerPolicy | SchemaDocument
+Document: TypeAlias = "PolicyDocument | CallerPolicy | SchemaDocument | SharedMarker"
 
 
 def encode_policy(document: PolicyDocument, source_path: str, conditions: Conditions) -> bytes:
@@ -134,6 +144,13 @@ def encode_schema(document: SchemaDocument, source_path: str) -> bytes:
     return out.SerializeToString(deterministic=True)
 
 
+def encode_shared(name: str, source_path: str) -> bytes:
+    """The bytes that stand for a document of shared definitions."""
+    out = pb.CompiledDocument(format_version=FORMAT_VERSION, source_path=source_path)
+    out.shared.name = name
+    return out.SerializeToString(deterministic=True)
+
+
 def decode(data: bytes) -> Document:
     """A document from a bundle.
 
@@ -163,6 +180,8 @@ def decode(data: bytes) -> Document:
                 return _callers(message.callers)
             case "schema":
                 return schema_from_pb(message.schema)
+            case "shared":
+                return SharedMarker(_name(message.shared.name, "the name of shared definitions"))
             case _:
                 raise DocumentError("a compiled document is of no kind that is known")
     except PolicyError as error:
@@ -263,6 +282,7 @@ def _obligation(message: wire_pb.Obligation, rule: str) -> Obligation:
 def _expression(
     message: pb.CompiledCondition, path: str, *, require_bool: bool = False
 ) -> Expression:
+    path = message.source_path or path
     position = Position(path, message.line, message.column)
     if not message.source or not message.checked_expr:
         raise DocumentError("a condition is empty", position)
@@ -284,6 +304,7 @@ def _when(message: pb.CompiledCondition, path: str) -> Expression:
 def _condition_to_pb(condition: CheckedCondition, out: pb.CompiledCondition) -> None:
     out.source, out.checked_expr = condition.source, condition.checked_expr
     out.line, out.column = condition.line, condition.column
+    out.source_path = condition.path
 
 
 def _time_to_pb(ns: int | None, out: TimestampPb) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pdp.authoring import documents, fields, policy_document, sources
+from pdp.authoring import definitions, documents, fields, policy_document, sources
 from pdp.authoring.checker import CONDITION_VARIABLES, Checker
 from pdp.authoring.compilation import compile_document
 from pdp.authoring.findings import KINDS
@@ -80,13 +80,13 @@ def test_the_commands_of_the_sample_print_what_its_page_says() -> None:
 def test_every_piece_of_a_policy_on_the_page_compiles(checker: Checker) -> None:
     """Pieces are marked `in a rule` or `in a policy`; `a schema` is a whole document."""
     pieces = [(where, text) for where, text in BLOCKS if not where.endswith(".yaml")]
-    assert len(pieces) == 6
+    assert len(pieces) == 7
     for where, text in pieces:
         indented = "".join(f"    {line}\n" for line in text.splitlines())
         # A piece of a policy may be its rules.
         rule = "" if text.startswith("rules:") else RULE
         document = HEAD + rule + {"in a rule": indented, "in a policy": text}.get(where, "")
-        if where == "a schema":
+        if where in {"a schema", "a shared document"}:
             document = text
         assert compile_document("p.yaml", document.encode(), checker).problems == (), text
 
@@ -142,12 +142,12 @@ def test_every_limit_on_the_page_is_in_force() -> None:
         documents.DEPTH_MAX,
     ]
     assert shown["one folder"] == [sources.DOCUMENTS_MAX, sources.SOURCES_BYTES_MAX]
-    assert shown["one policy"] == [policy_document.VARIABLES_MAX]
+    assert shown["one policy"] == [definitions.VARIABLES_MAX]
     assert shown["`policy`, `id` of a rule"][0] == fields.IDENTIFIER.characters_max
-    assert shown["a variable"] == [policy_document.VARIABLE.characters_max]
+    assert shown["a variable"] == [definitions.VARIABLE.characters_max]
     assert shown["a role, an action, a type"] == [fields.NAME.characters_max]
     assert shown["a condition"] == [
-        policy_document.CONDITION_CHARACTERS_MAX,
+        definitions.CONDITION_CHARACTERS_MAX,
         limits.nodes_max,
         limits.depth_max,
     ]

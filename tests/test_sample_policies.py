@@ -335,6 +335,7 @@ def test_the_page_counts_what_is_there(sample: Sample) -> None:
     assert f"{rules} rules in {words} policies, and {rows} tests" in text
     schemas = len(sample.compilation.schemas)
     counts = f"{policies} policies, {rules} rules, 1 caller policy, {schemas} schemas"
+    counts += ", 1 shared document" if sample.compilation.shared else ""
     shown = f"{counts}, {rows} tests: no problems"
     assert f"$ pdp check policies/{sample.name} {shown}" in text
     assert f"$ pdp test policies/{sample.name} {rows} tests passed, 0 failed" in text

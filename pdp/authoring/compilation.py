@@ -7,8 +7,8 @@ again and compares; both must get the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pdp import compiled
@@ -16,6 +16,7 @@ from pdp.authoring.caller_document import read_callers
 from pdp.authoring.checker import Checker
 from pdp.authoring.conditions import check_conditions
 from pdp.authoring.documents import read_document
+from pdp.authoring.imports import Library, is_shared, with_needed
 from pdp.authoring.nodes import Map, Scalar
 from pdp.authoring.policy_document import read_policy
 from pdp.authoring.problems import Problems, closest, one_of, word
@@ -30,7 +31,7 @@ from pdp.schema import SchemaDocument, Target, described
 
 # Where a bundle keeps the sources; `CompiledDocument.source_path` says it so.
 SOURCES_PREFIX = "sources/"
-_KINDS = ("callers", "schema", "tests")
+_KINDS = ("callers", "schema", "shared", "tests")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,7 @@ class Compilation:
         policies: the policies, as the PDP will load them.
         callers: the caller policy, as the PDP will load it.
         schemas: the schemas, as the PDP will load them.
+        shared: the names of the documents of shared definitions.
         sources: the text of every document, for excerpts.
         roots: every document that is YAML, for places.
     """
@@ -63,6 +65,7 @@ class Compilation:
     sources: Mapping[str, bytes]
     roots: Mapping[str, Map] = field(default_factory=dict)
     schemas: tuple[SchemaDocument, ...] = ()
+    shared: tuple[str, ...] = ()
 
     @property
     def rule_names(self) -> frozenset[str]:
@@ -72,12 +75,12 @@ class Compilation:
     @property
     def counts(self) -> tuple[tuple[int, str], ...]:
         """How many of what came out, for people."""
-        schemas = ((len(self.schemas), "schema"),) if self.schemas else ()
+        kinds = ((len(self.schemas), "schema"), (len(self.shared), "shared document"))
         return (
             (len(self.policies), "policy"),
             (len(self.rule_names), "rule"),
             (int(self.callers is not None), "caller policy"),
-            *schemas,
+            *(pair for pair in kinds if pair[0]),
         )
 
     def raise_if_failed(self) -> None:
@@ -174,11 +177,16 @@ class _Compilation:
         self.names: dict[str, Position] = {}
         self.callers_position: Position | None = None
         self.unknown = False  # a document that is neither was found
+        self.library = Library({}, self.problems, whole=True)
+        self.shared: list[str] = []
 
     def result(self, *, whole: bool = True) -> Compilation:
         """Compile everything, then look at the set as a whole."""
+        bad = {path for path in self.sources if not self._read(path)}
+        shared = {path: root for path, root in self.roots.items() if is_shared(root)}
+        self.library = Library(shared, self.problems, whole=whole)
         for path in self.sources:
-            self._document(path)
+            self._document(path, bad)
         if whole:
             self._check_whole()
             self._check_types()
@@ -190,6 +198,7 @@ class _Compilation:
             self.sources,
             self.roots,
             tuple(self.schemas),
+            tuple(self.shared),
         )
 
     def _check_whole(self) -> None:
@@ -210,7 +219,8 @@ class _Compilation:
                 self.documents = [each for each in self.documents if each.source_path != path]
                 self.policies.remove(policy)
 
-    def _document(self, path: str) -> None:
+    def _read(self, path: str) -> bool:
+        """Read a document; whether it has no problem so far."""
         before = len(self.problems)
         check_path(path, self.problems)
         if is_test(path):
@@ -219,16 +229,21 @@ class _Compilation:
         root = read_document(path, self.sources[path], self.problems)
         if root is not None:
             self.roots[path] = root
+        return len(self.problems) == before
+
+    def _document(self, path: str, bad: Collection[str]) -> None:
+        before = len(self.problems)
+        root = self.roots.get(path)
+        kinds = {"callers": self._callers, "schema": self._schema, "shared": self._shared}
         data = b""
         if root is not None and root.get("policy") is not None:
             data = self._policy(path, root)
-        elif root is not None and (kind := self._kind(root)) in {"callers", "schema"}:
-            read = self._callers if kind == "callers" else self._schema
+        elif root is not None and (read := kinds.get(self._kind(root))) is not None:
             data = read(path, root)
         else:
             # It may have been meant as any: no second problem says that there is none.
             self.unknown = True
-        if not data or len(self.problems) > before:
+        if not data or path in bad or len(self.problems) > before:
             return
         try:
             document = compiled.decode(data)
@@ -241,6 +256,8 @@ class _Compilation:
                 self.callers = document
             elif isinstance(document, SchemaDocument):
                 self.schemas.append(document)
+            elif isinstance(document, compiled.SharedMarker):
+                self.shared.append(document.name)
             else:
                 self.policies.append(document)
 
@@ -256,23 +273,40 @@ class _Compilation:
         if kind == "tests":
             message, hint = "tests in a file of policies", "name the file `…_test.yaml`"
             self.problems.add(node.position, message, hint)
-        elif kind not in {"callers", "schema"}:
+        elif kind not in _KINDS:
             hint = closest(kind, _KINDS) or f"it may be {one_of(_KINDS)}; a policy has none"
             self.problems.add(node.position, f"kind {word(kind)} is unknown", hint)
         return kind
 
     def _policy(self, path: str, root: Map) -> bytes:
         before = len(self.problems)
-        draft = read_policy(root, self.problems)
+        scope = self.library.scope(root)
+        if scope is None:
+            # What it imports has a problem; all that follows from it would be noise.
+            self.unknown = True
+            return b""
+        draft = read_policy(root, self.problems, scope)
         first = self.names.setdefault(draft.name, draft.name_position)
         if draft.name and first != draft.name_position:
             message = f"policy {word(draft.name)} is defined twice"
             self.problems.add(draft.name_position, message, f"the other one is at {first}")
         # Conditions are checked even so: an author wants all problems at once.
-        checked = check_conditions(draft, self.checker, self.limits, self.problems)
+        whole = with_needed(draft, scope)
+        checked = check_conditions(whole, self.checker, self.limits, self.problems)
         if checked is None or len(self.problems) > before:
             return b""
-        return compiled.encode_policy(checked.document, SOURCES_PREFIX + path, checked.conditions)
+        conditions = {
+            key: replace(each, path="" if each.path == path else SOURCES_PREFIX + each.path)
+            for key, each in checked.conditions.items()
+        }
+        return compiled.encode_policy(checked.document, SOURCES_PREFIX + path, conditions)
+
+    def _shared(self, path: str, _root: Map) -> bytes:
+        """Its conditions are checked here too, so that it is right before anybody imports it."""
+        draft = self.library.draft(path)
+        if draft is None or not check_conditions(draft, self.checker, self.limits, self.problems):
+            return b""
+        return compiled.encode_shared(draft.name, SOURCES_PREFIX + path)
 
     def _callers(self, path: str, root: Map) -> bytes:
         before = len(self.problems)

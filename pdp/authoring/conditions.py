@@ -63,7 +63,7 @@ def check_conditions(
     variables = work.variables()
     roles = tuple(
         RoleDocument(role.name, role.sources, work.condition("role", role.name, role.when))
-        for role in draft.roles
+        for role in draft.definitions.roles.values()
     )
     rules = tuple(
         RuleDocument(
@@ -88,7 +88,7 @@ def check_conditions(
         name=draft.name,
         resource_type=draft.resource_type,
         owner=draft.owner,
-        static_roles=draft.static_roles,
+        static_roles=tuple(draft.definitions.static_roles),
         variables=variables,
         roles=roles,
         rules=rules,
@@ -106,7 +106,8 @@ class _Work:
         limits: EvaluationLimits,
         problems: Problems,
     ) -> None:
-        self.sources = dict(draft.variables)
+        found = draft.definitions.variables
+        self.sources = {name: variable.text for name, variable in found.items()}
         self.checker = checker
         self.limits = limits
         self.problems = problems
@@ -161,7 +162,7 @@ class _Work:
             self.types[key[1]] = checked.type
         start = scalar.content_position
         self.conditions[key] = CheckedCondition(
-            scalar.text, checked.checked_expr, start.line, start.column
+            scalar.text, checked.checked_expr, start.line, start.column, start.path
         )
         return expression
 

@@ -11,9 +11,15 @@ from pdp.errors import Position
 
 @dataclass(frozen=True, slots=True)
 class PolicyPlaces:
-    """The places in one policy document. A place that is not there is the document's."""
+    """The places in one policy document. A place that is not there is the document's.
+
+    Attributes:
+        root: the document.
+        imported: the shared documents it sees.
+    """
 
     root: Map
+    imported: tuple[Map, ...] = ()
 
     @property
     def position(self) -> Position:
@@ -73,12 +79,37 @@ class PolicyPlaces:
             node = None if found is None else found[1]
         return node if isinstance(node, Scalar) else None
 
+    def text(self, kind: str, name: str) -> Scalar | None:
+        """The text of a condition, here or in a shared document."""
+        everywhere = (self, *(PolicyPlaces(root) for root in self.imported))
+        return next(filter(None, (places.when(kind, name) for places in everywhere)), None)
+
 
 def by_policy(roots: Iterable[Map]) -> Mapping[str, PolicyPlaces]:
     """The places of each policy, by its name."""
     found: dict[str, PolicyPlaces] = {}
-    for root in roots:
+    every = list(roots)
+    shared = {
+        name.text: root
+        for root in every
+        if root.get("policy") is None and isinstance(name := root.get("name"), Scalar)
+    }
+    for root in every:
         node = root.get("policy")
         if isinstance(node, Scalar):
-            found.setdefault(node.text, PolicyPlaces(root))
+            found.setdefault(node.text, PolicyPlaces(root, _imported(root, shared)))
     return found
+
+
+def _imported(root: Map, shared: Mapping[str, Map]) -> tuple[Map, ...]:
+    """What a document imports, directly and through others."""
+    found: dict[str, Map] = {}
+    waiting = [root]
+    while waiting:
+        node = waiting.pop().get("imports")
+        for item in node.items if isinstance(node, List) else ():
+            name = item.text if isinstance(item, Scalar) else ""
+            if name in shared and name not in found:
+                found[name] = shared[name]
+                waiting.append(shared[name])
+    return tuple(found.values())

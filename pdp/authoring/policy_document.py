@@ -6,59 +6,26 @@ Conditions stay text with a position here; `conditions` checks them.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from pdp.actions import is_action
 from pdp.authoring.acceptance import check_accept
+from pdp.authoring.definitions import ANYONE, ROLE, Definitions, DefinitionsReader
 from pdp.authoring.fields import IDENTIFIER, NAME, PROSE, Fields, Text, value_of
-from pdp.authoring.nodes import List, Map, Node, Scalar
-from pdp.authoring.problems import Problems, closest, word
+from pdp.authoring.nodes import Map, Node, Scalar
+from pdp.authoring.problems import Problems, word
 from pdp.authoring.times import EXAMPLE, parse_timestamp
-from pdp.authoring.yaml_hints import BLOCK
 from pdp.errors import Position
 from pdp.model import Effect, Obligation
 from pdp.policy import REASON_CHARACTERS_MAX
 
-# Names every condition sees; a variable must not hide one.
-STANDARD_NAMES = ("subject", "action", "resource", "context", "caller", "token", "now")
-# CEL langdef, "Syntax": reserved words and literals; and names of types and
-# macros, which a variable would hide.
-RESERVED_WORDS = frozenset(
-    {"as", "break", "const", "continue", "else", "false", "for", "function", "if", "import", "in",
-     "let", "loop", "namespace", "null", "package", "return", "true", "var", "void", "while",
-     "bool", "bytes", "double", "duration", "dyn", "has", "int", "list", "map", "null_type",
-     "optional_type", "string", "timestamp", "type", "uint"}
-)  # fmt: skip
-CONDITION_CHARACTERS_MAX = 10_000
-# Each is checked knowing all others; more than this is not read by anybody either.
-VARIABLES_MAX = 500
-
-ROLE = replace(NAME, what="a role name without white space", pattern=re.compile(r"[^\s*]+"))
 RESOURCE = replace(
     NAME, what='one resource type, or `"*"` for every one', pattern=re.compile(r"\*|[^\s*]+")
 )
 REASON = Text("a text", REASON_CHARACTERS_MAX, lines=True)
-VARIABLE = Text(
-    "letters, digits and `_`, beginning with a letter",
-    64,
-    re.compile(r"[A-Za-z][A-Za-z0-9_]*"),
-    RESERVED_WORDS,
-)
 _EFFECTS = {"permit": Effect.PERMIT, "deny": Effect.DENY}
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _JUSTIFY = "say why this is permitted and who decided it, with a ticket if there is one"
-_ANYONE = "leave it out to mean anyone"
 _ACTIONS = 'list action names or `prefix:*`, or the sole `"*"`'
-
-
-@dataclass(frozen=True, slots=True)
-class RoleDraft:
-    """A derived role."""
-
-    name: str
-    sources: tuple[str, ...]
-    when: Scalar | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,21 +54,25 @@ class PolicyDraft:
     name_position: Position
     resource_type: str
     owner: str
-    static_roles: tuple[str, ...]
-    variables: tuple[tuple[str, Scalar], ...]
-    roles: tuple[RoleDraft, ...]
+    definitions: Definitions
     rules: tuple[RuleDraft, ...]
 
 
-def read_policy(root: Map, problems: Problems) -> PolicyDraft:
-    """Read a policy. After a problem, what is returned is incomplete: for messages only."""
-    return _Reader(root, problems).policy()
+def read_policy(root: Map, problems: Problems, scope: Definitions) -> PolicyDraft:
+    """Read a policy. After a problem, what is returned is incomplete: for messages only.
+
+    Args:
+        root: the document.
+        problems: gets what is wrong.
+        scope: what it imports; not part of what is returned.
+    """
+    return _Reader(root, problems, scope).policy()
 
 
 class _Reader:
     """Reads one policy document."""
 
-    def __init__(self, root: Map, problems: Problems) -> None:
+    def __init__(self, root: Map, problems: Problems, scope: Definitions) -> None:
         self.problems = problems
         self.fields = Fields(
             root,
@@ -112,125 +83,23 @@ class _Reader:
                 "resource": "write the resource type it governs, `resource: expense_report`",
                 "rules": "write at least one rule",
             },
-            optional=("owner", "static_roles", "variables", "roles"),
+            optional=("owner", "imports", "static_roles", "variables", "roles"),
         )
-        self.static_roles: dict[str, Scalar] = {}
-        self.derived_roles: dict[str, Position] = {}
+        self.names = DefinitionsReader(self.fields, problems, scope, "policy")
 
     def policy(self) -> PolicyDraft:
         """The document."""
         fields = self.fields
         name = fields.text("policy", IDENTIFIER) or ""
-        static = fields.texts("static_roles", ROLE, "list role names, or leave it out") or ()
-        self.static_roles = {item.text: item for item in static}
-        variables = self._variables()
-        roles = self._roles()
+        definitions = self.names.definitions()
         return PolicyDraft(
             name=name,
             name_position=fields.at("policy"),
             resource_type=fields.text("resource", RESOURCE) or "",
             owner=fields.text("owner", PROSE) or "",
-            static_roles=tuple(self.static_roles),
-            variables=variables,
-            roles=roles,
+            definitions=definitions,
             rules=self._rules(),
         )
-
-    def _entries(self, key: str) -> Iterable[tuple[Scalar, Node]]:
-        node = self.fields.node(key)
-        if node is None:
-            return ()
-        if not isinstance(node, Map):
-            self.problems.add(node.position, f"{word(key)} must be a map", "write `name: …` below")
-            return ()
-        if not node.entries:
-            self.problems.add(node.position, f"{word(key)} is empty", "leave it out")
-        return node.entries
-
-    def _variables(self) -> tuple[tuple[str, Scalar], ...]:
-        found = []
-        entries = list(self._entries("variables"))
-        if len(entries) > VARIABLES_MAX:
-            message = f"the policy has more than {VARIABLES_MAX} variables"
-            self.problems.add(self.fields.at("variables"), message, "split the policy")
-            return ()
-        for key, node in entries:
-            if key.text in STANDARD_NAMES:
-                message = f"variable {word(key.text)} would hide a name every condition sees"
-                self.problems.add(key.position, message, "choose another name")
-            elif self.fields.checked(key, "variable", VARIABLE) is None:
-                continue
-            if (scalar := self._condition(node, f"variable {word(key.text)}")) is not None:
-                found.append((key.text, scalar))
-        return tuple(found)
-
-    def _condition(self, node: Node | None, what: str) -> Scalar | None:
-        """CEL text. Absent means true; anything else that is no text is an error."""
-        if node is None:
-            return None
-        if not isinstance(node, Scalar):
-            kind = "a list" if isinstance(node, List) else "a map"
-            message = f"{what} must be a CEL expression, but begins like {kind} of YAML"
-            self.problems.add(node.position, message, BLOCK)
-        elif node.value is None or not node.text.strip():
-            hint = "leave it out to mean always" if what == "`when`" else "write a CEL expression"
-            self.problems.add(node.position, f"{what} is empty", hint)
-        elif type(node.value) is not str:
-            message = f"{what} must be a CEL expression in a string, not {word(node.text)}"
-            self.problems.add(node.position, message, f'write `"{node.text}"`')
-        elif len(node.text) > CONDITION_CHARACTERS_MAX:
-            message = f"{what} is longer than {CONDITION_CHARACTERS_MAX} characters"
-            self.problems.add(node.position, message, "move parts of it into variables")
-        elif found := _CONTROL.search(node.text):
-            # cel-cpp's wrapper cuts text at NUL (references/cel.md): never hand it one.
-            message = f"{what} has the control character U+{ord(found[0]):04X}"
-            hint = "in a CEL string it is written as an escape"
-            self.problems.add(node.locate(found.start()), message, hint)
-        else:
-            return node
-        return None
-
-    def _roles(self) -> tuple[RoleDraft, ...]:
-        found = []
-        entries = list(self._entries("roles"))
-        # Names first, so that a role may be named before it is defined.
-        for key, _ in entries:
-            if self.fields.checked(key, "role", ROLE) is None:
-                continue
-            self.derived_roles[key.text] = key.position
-            if static := self.static_roles.get(key.text):
-                message = f"role {word(key.text)} is both static and derived"
-                hint = f"rename one of them; the static one is on line {static.position.line}"
-                self.problems.add(key.position, message, hint)
-        for key, node in entries:
-            if key.text in self.derived_roles:
-                found.append(self._role(key, node))
-        return tuple(found)
-
-    def _role(self, key: Scalar, node: Node) -> RoleDraft:
-        what = f"role {word(key.text)}"
-        fields = Fields(node, what, self.problems, required={}, optional=("from", "when"))
-        if isinstance(node, Map) and not node.entries:
-            hint = "give it `from`, a list of static roles, or `when`, a condition, or both"
-            self.problems.add(key.position, f"{what} would be held by anyone", hint)
-        sources = fields.texts("from", ROLE, _ANYONE) or ()
-        for item in sources:
-            if item.text in self.static_roles:
-                continue
-            if item.text in self.derived_roles:
-                hint = "put what they share into a variable"
-                message = f"`from` names the derived role {word(item.text)}; it takes static ones"
-                self.problems.add(item.position, message, hint)
-            else:
-                self._undefined(item, self.static_roles, "static role")
-        when = self._condition(fields.node("when"), "`when`")
-        return RoleDraft(key.text, tuple(item.text for item in sources), when)
-
-    def _undefined(self, item: Scalar, known: Iterable[str], what: str) -> None:
-        hint = closest(item.text, known)
-        hint = hint or f"a role held from outside is listed in `static_roles: [{item.text}]`"
-        message = f"{what} {word(item.text)} is not defined in this policy"
-        self.problems.add(item.position, message, hint)
 
     def _rules(self) -> tuple[RuleDraft, ...]:
         found = []
@@ -275,7 +144,7 @@ class _Reader:
             effect=effect,
             actions=self._actions(fields),
             roles=self._rule_roles(fields),
-            when=self._condition(fields.node("when"), "`when`"),
+            when=self.names.condition(fields.node("when"), "`when`"),
             starts_ns=starts,
             expires_ns=expires,
             justification=fields.text("justification", PROSE) or "",
@@ -312,11 +181,11 @@ class _Reader:
     def _rule_roles(self, fields: Fields) -> tuple[str, ...] | None:
         if fields.node("roles") is None:
             return None
-        items = fields.texts("roles", ROLE, _ANYONE) or ()
-        known = [*self.static_roles, *self.derived_roles]
+        items = fields.texts("roles", ROLE, ANYONE) or ()
+        known = self.names.roles
         for item in items:
             if item.text not in known:
-                self._undefined(item, known, "role")
+                self.names.undefined(item, known, "role")
         return tuple(item.text for item in items)
 
     def _time(self, fields: Fields, key: str) -> int | None:

@@ -99,7 +99,7 @@ class _Policy:
 
     def _place(self, text: tuple[str, str], offset: int) -> Position:
         own = self.places[self.policy.name]
-        scalar = own.when(*text)
+        scalar = own.text(*text)
         return own.position if scalar is None else scalar.locate(offset)
 
 

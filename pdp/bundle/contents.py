@@ -134,7 +134,7 @@ def compile_bundle(
             callers.append(document)
         elif isinstance(document, SchemaDocument):
             schemas.append(document)
-        else:
+        elif isinstance(document, PolicyDocument):
             policies.append(document)
     if len(callers) != 1:
         raise BundleRefusedError(

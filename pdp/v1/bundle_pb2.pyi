@@ -12,30 +12,40 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class CompiledDocument(_message.Message):
-    __slots__ = ("format_version", "source_path", "policy", "callers", "schema")
+    __slots__ = ("format_version", "source_path", "policy", "callers", "schema", "shared")
     FORMAT_VERSION_FIELD_NUMBER: _ClassVar[int]
     SOURCE_PATH_FIELD_NUMBER: _ClassVar[int]
     POLICY_FIELD_NUMBER: _ClassVar[int]
     CALLERS_FIELD_NUMBER: _ClassVar[int]
     SCHEMA_FIELD_NUMBER: _ClassVar[int]
+    SHARED_FIELD_NUMBER: _ClassVar[int]
     format_version: int
     source_path: str
     policy: CompiledPolicy
     callers: CompiledCallers
     schema: CompiledSchema
-    def __init__(self, format_version: _Optional[int] = ..., source_path: _Optional[str] = ..., policy: _Optional[_Union[CompiledPolicy, _Mapping]] = ..., callers: _Optional[_Union[CompiledCallers, _Mapping]] = ..., schema: _Optional[_Union[CompiledSchema, _Mapping]] = ...) -> None: ...
+    shared: CompiledShared
+    def __init__(self, format_version: _Optional[int] = ..., source_path: _Optional[str] = ..., policy: _Optional[_Union[CompiledPolicy, _Mapping]] = ..., callers: _Optional[_Union[CompiledCallers, _Mapping]] = ..., schema: _Optional[_Union[CompiledSchema, _Mapping]] = ..., shared: _Optional[_Union[CompiledShared, _Mapping]] = ...) -> None: ...
 
 class CompiledCondition(_message.Message):
-    __slots__ = ("source", "checked_expr", "line", "column")
+    __slots__ = ("source", "checked_expr", "line", "column", "source_path")
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     CHECKED_EXPR_FIELD_NUMBER: _ClassVar[int]
     LINE_FIELD_NUMBER: _ClassVar[int]
     COLUMN_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_PATH_FIELD_NUMBER: _ClassVar[int]
     source: str
     checked_expr: bytes
     line: int
     column: int
-    def __init__(self, source: _Optional[str] = ..., checked_expr: _Optional[bytes] = ..., line: _Optional[int] = ..., column: _Optional[int] = ...) -> None: ...
+    source_path: str
+    def __init__(self, source: _Optional[str] = ..., checked_expr: _Optional[bytes] = ..., line: _Optional[int] = ..., column: _Optional[int] = ..., source_path: _Optional[str] = ...) -> None: ...
+
+class CompiledShared(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
 
 class CompiledPolicy(_message.Message):
     __slots__ = ("name", "resource_type", "owner", "static_roles", "variables", "roles", "rules", "every_resource")

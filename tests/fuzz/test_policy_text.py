@@ -17,9 +17,8 @@ from pdp import compiled
 from pdp.authoring.checker import Checker
 from pdp.authoring.compilation import compile_document
 from pdp.authoring.policy_tests import read_tests
-from pdp.callers import CallerPolicy
 from pdp.cel.limits import EvaluationLimits
-from pdp.policy import PolicySet
+from pdp.policy import PolicyDocument, PolicySet
 from pdp.schema import SchemaDocument
 from pdp.schema_check import Schemas
 from tests.conftest import ROOT, Ledger
@@ -46,6 +45,15 @@ schema:
 """
 
 
+SHARED = b"""kind: shared
+name: people
+imports: []
+static_roles: [lead]
+variables: {same_team: subject.properties.team == resource.properties.team}
+roles: {team-lead: {from: [lead], when: same_team}}
+"""
+
+
 @pytest.fixture(scope="module")
 def checker() -> Iterator[Checker]:
     """One child process for all tests of this file."""
@@ -61,7 +69,7 @@ def documents(*, tests: bool) -> list[bytes]:
         if path.stem.endswith("_test") is tests
     ]
     assert len(found) == (5 if tests else 8)
-    return found if tests else [*found, SCHEMA]
+    return found if tests else [*found, SCHEMA, SHARED, SHARED.replace(b"imports: []\n", b"")]
 
 
 def compile_one(data: bytes, checker: Checker) -> bool:
@@ -80,7 +88,7 @@ def compile_one(data: bytes, checker: Checker) -> bool:
         loaded = compiled.decode(document.compiled)
         if isinstance(loaded, SchemaDocument):
             Schemas([loaded])
-        elif not isinstance(loaded, CallerPolicy):
+        elif isinstance(loaded, PolicyDocument):
             PolicySet([loaded], LIMITS)
     return not found.problems
 
