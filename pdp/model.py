@@ -156,11 +156,16 @@ class Obligation:
     id: str
     type: str
     properties: Properties = field(default_factory=dict)
+    _key: list[tuple[str, str, bytes]] = field(
+        default_factory=list, init=False, repr=False, compare=False
+    )
 
     @property
     def key(self) -> tuple[str, str, bytes]:
-        """Injective key: order and equality of obligations go by it."""
-        return (self.id, self.type, canonical(dict(self.properties)))
+        """Injective key: order and equality of obligations go by it. Computed once."""
+        if not self._key:
+            self._key.append((self.id, self.type, canonical(dict(self.properties))))
+        return self._key[0]
 
 
 def distinct(duties: Iterable[Obligation]) -> tuple[Obligation, ...]:

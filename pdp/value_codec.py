@@ -115,9 +115,21 @@ def obligation_to_pb(obligation: Obligation, out: pb.Obligation) -> None:
     Raises:
         InvalidRequestError: with the path of what cannot be encoded.
     """
-    out.id = obligation.id
-    out.type = obligation.type
-    map_to_pb(obligation.properties, out.properties, "obligation.properties")
+    made = _MADE.get(key := obligation.key)
+    if made is None:
+        made = pb.Obligation()
+        made.id = obligation.id
+        made.type = obligation.type
+        map_to_pb(obligation.properties, made.properties, "obligation.properties")
+        if len(_MADE) >= _MADE_MAX:
+            _MADE.clear()
+        _MADE[key] = made
+    out.CopyFrom(made)
+
+
+# A bundle has a few, and they are in each answer and each record. INVARIANT: nobody changes them.
+_MADE: Final[dict[tuple[str, str, bytes], pb.Obligation]] = {}
+_MADE_MAX: Final = 256
 
 
 def _wrong(reason: str) -> InvalidRequestError:
@@ -154,20 +166,21 @@ def _encode_entries(
         raise _wrong("must be a map")
     _check_depth(depth)
     for key, item in properties.items():
+        if type(key) is not str or not key.isascii():
+            try:
+                text_bytes(key)
+            except InvalidRequestError as error:
+                raise error.below(" key") from None
         try:
-            name = text_bytes(key)
+            _encode(item, entries[key], depth + 1)
         except InvalidRequestError as error:
-            raise error.below(" key") from None
-        try:
-            _encode(item, entries[name], depth + 1)
-        except InvalidRequestError as error:
-            raise error.below(member(name)) from None
+            raise error.below(member(key)) from None
 
 
 def _encode(value: Any, out: pb.Value, depth: int) -> None:
     kind = type(value)
     if kind is str:
-        out.string_value = text_bytes(value)
+        out.string_value = value if value.isascii() else text_bytes(value)
     elif kind is bool:
         out.bool_value = value
     elif kind is int:
@@ -187,14 +200,14 @@ def _encode(value: Any, out: pb.Value, depth: int) -> None:
                 _encode(item, values.add(), depth + 1)
             except InvalidRequestError as error:
                 raise error.below(f"[{index}]") from None
-    elif kind is dict or isinstance(value, Mapping):
+    elif kind is dict:
         out.map_value.SetInParent()
         _encode_entries(value, out.map_value.entries, depth)
     else:
-        _encode_rare(value, out)
+        _encode_rare(value, out, depth)
 
 
-def _encode_rare(value: Any, out: pb.Value) -> None:
+def _encode_rare(value: Any, out: pb.Value, depth: int) -> None:
     kind = type(value)
     if value is None:
         out.null_value.SetInParent()
@@ -215,6 +228,9 @@ def _encode_rare(value: Any, out: pb.Value) -> None:
         _encode_timestamp((value - _EPOCH) // _MICROSECOND * 1_000, out)
     elif kind is timedelta:
         _encode_duration(value // _MICROSECOND * 1_000, out)
+    elif isinstance(value, Mapping):
+        out.map_value.SetInParent()
+        _encode_entries(value, out.map_value.entries, depth)
     else:
         raise _wrong(f"is of a kind that is not supported: `{kind.__name__}`")
 
@@ -223,9 +239,10 @@ def _encode_timestamp(ns: int, out: pb.Value) -> None:
     seconds, nanos = divmod(ns, NANOS)
     if not TIMESTAMP_SECONDS_MIN <= seconds <= TIMESTAMP_SECONDS_MAX:
         raise _wrong("is outside the years 1 to 9999")
-    out.timestamp_value.SetInParent()
-    out.timestamp_value.seconds = seconds
-    out.timestamp_value.nanos = nanos
+    moment = out.timestamp_value
+    moment.SetInParent()
+    moment.seconds = seconds
+    moment.nanos = nanos
 
 
 def _encode_duration(ns: int, out: pb.Value) -> None:

@@ -1,13 +1,10 @@
 """The spool as the decision point sees it: hand over a record, await its durability.
 
-One thread owns the journal and the disk. While an fsync runs, records collect
-in a queue, and the next batch takes them all. When records come so fast that a
-few milliseconds bring several, those are gathered before the writer gets them:
-the busier the PDP, the fewer fsyncs and thread switches per decision. When they
-do not, nothing waits, and a decision pays for one fsync and a thread switch.
-(The precedent is PostgreSQL's `commit_delay` with `commit_siblings`. Without it an
-fsync of 0.2 ms is over before the next decision is made, and gathers nothing.)
-The event loop never waits for the disk or a lock.
+One thread owns the journal and the disk. It gets the records of one turn of the
+event loop together, and while an fsync runs, more collect in a queue, and the
+next batch takes them all: the busier the PDP, the fewer fsyncs and thread
+switches per decision. Nothing waits on purpose, so a lone decision pays for one
+fsync and a thread switch. The event loop never waits for the disk or a lock.
 """
 
 from __future__ import annotations
@@ -19,7 +16,6 @@ import threading
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Final
 
 from pdp.audit.budget import SpoolLimits
 from pdp.audit.disk import Disk, RealDisk
@@ -33,14 +29,6 @@ from pdp.v1 import audit_pb2
 # sealed in about 10 us per record, and a segment is at most one batch longer than its limit.
 _BATCH_RECORDS_MAX = 1_024
 _BATCH_BYTES_MAX = 1024 * 1024
-# Records are gathered for so long, where that can be expected to bring so many; and never more.
-_GATHER_S: Final = 0.005
-_GATHER_WORTH: Final = 4
-_GATHERED_RECORDS_MAX: Final = 64
-# The weight of the newest gap between two records in their mean; a longer one counts as this.
-_GAP_WEIGHT: Final = 0.1
-_GAP_S_MAX: Final = 0.1
-
 
 _log = logging.getLogger(__name__)
 
@@ -63,9 +51,6 @@ class Spool:
         self._limits = limits
         self._queue: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
         self._gathered: list[_Item] = []
-        # Of the last ten or so; and when the last one came.
-        self._gap_s = _GAP_S_MAX
-        self._came_at = 0.0
         # What waits is given minus taken. Each is written by one thread only, so there is no lock.
         self._given_records = self._given_bytes = 0
         self._taken_records = self._taken_bytes = 0
@@ -169,24 +154,11 @@ class Spool:
         else:
             self._given_records += 1
             self._given_bytes += size
-            self._gather((Waiting(entry, body, time_ns), future), future.get_loop())
+            self._gathered.append((Waiting(entry, body, time_ns), future))
+            if len(self._gathered) == 1:
+                # Runs after all that is due in this turn.
+                future.get_loop().call_soon(self._hand_over)
         return future
-
-    def _gather(self, item: _Item, loop: asyncio.AbstractEventLoop) -> None:
-        now = loop.time()
-        gap_s = min(now - self._came_at, _GAP_S_MAX)
-        self._gap_s += (gap_s - self._gap_s) * _GAP_WEIGHT
-        self._came_at = now
-        gathered = self._gathered
-        gathered.append(item)
-        if self._gap_s * _GATHER_WORTH > _GATHER_S or len(gathered) >= _GATHERED_RECORDS_MAX:
-            self._hand_over()
-        elif len(gathered) == 1:
-            loop.call_later(_GATHER_S, self._gathered_long_enough, gathered)
-
-    def _gathered_long_enough(self, gathered: list[_Item]) -> None:
-        if gathered is self._gathered:
-            self._hand_over()
 
     def _hand_over(self) -> None:
         gathered, self._gathered = self._gathered, []

@@ -4,12 +4,15 @@ Bytes in, bytes out: the handler has no deserialiser, for the answer names the
 digest of the request as it was received. What is refused here is counted and
 gets an error status and no decision; an error status never means permit.
 
-    1  who is asking            UNAUTHENTICATED
-    2  how long they wait       deadline minus answer reserve
-    3  is there too much to do  DENY(OVERLOADED), counted, not recorded
-    4  what they ask            INVALID_ARGUMENT
-    5  the decision point       a decision, whatever happens
-    6  the answer
+    1  how long they wait       deadline minus answer reserve
+    2  is there too much to do  DENY(OVERLOADED), counted, not recorded
+    3  when it is decided       with others, where many come
+    4  who is asking            UNAUTHENTICATED
+    5  what they ask            INVALID_ARGUMENT
+    6  the decision point       a decision, whatever happens
+    7  the answer
+
+Who is asking comes before every answer but UNAUTHENTICATED, that of step 2 included.
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ from pdp.errors import IdentityError, InvalidRequestError
 from pdp.identity.svid import SvidVerifier
 from pdp.model import Caller, Cause, Effect, deny
 from pdp.server.overload import Gate
+from pdp.server.pace import Pace
 from pdp.telemetry import Telemetry
 
 SERVICE: Final = "pdp.v1.AuthorizationService"
@@ -96,6 +100,7 @@ class AuthorizationDoor:
         self._clock = clock
         self._telemetry = telemetry
         self._gate = Gate(limits, clock)
+        self._pace = Pace()
 
     def handler(self) -> grpc.GenericRpcHandler[bytes, bytes]:
         """What a gRPC server registers."""
@@ -115,46 +120,55 @@ class AuthorizationDoor:
         return await context.abort(refusal.code, refusal.details[:_DETAILS_CHARACTERS_MAX])
 
     async def _authorize(self, message: bytes, context: RpcContext) -> bytes:
-        # (1) Before a byte of the message is looked at.
+        # (1) Before the work, so that the work counts against it.
+        patience_s = self.patience_s(context.time_remaining())
+        size = len(message)
+        too_long = size > self._limits.message_bytes_max
+        # (2) Before any work is done.
+        reason = "" if too_long else self._gate.refusal(patience_s, size)
+        if too_long or reason:
+            # Who is not known hears of nothing else.
+            self._caller(context)
+            return self._overloaded(message, reason) if reason else self._too_long()
+        entered = self._gate.enter(size)
         try:
-            caller = self._verifier.caller(
+            # (3) With others, where there are many.
+            await self._pace.turn()
+            # (4) Before a byte of the message is looked at.
+            caller = self._caller(context)
+            return await self._decided(message, caller, entered + patience_s)
+        finally:
+            in_time = self._clock.monotonic() < entered + patience_s
+            self._gate.leave(entered, len(message), in_time=in_time)
+
+    def _caller(self, context: RpcContext) -> Caller:
+        try:
+            return self._verifier.caller(
                 context.auth_context(), context.peer(), self._clock.wall_ns()
             )
         except IdentityError as error:
             raise _RefusedError(
                 grpc.StatusCode.UNAUTHENTICATED, "unauthenticated", str(error)
             ) from None
-        # (2) Before the work, so that the work counts against it.
-        patience_s = self.patience_s(context.time_remaining())
-        if len(message) > self._limits.message_bytes_max:
-            raise _invalid(
-                InvalidRequestError(
-                    "request", f"is longer than {self._limits.message_bytes_max} bytes"
-                )
-            )
-        # (3) Before any work is done.
-        if reason := self._gate.refusal(patience_s, len(message)):
-            return self._overloaded(message, reason)
-        entered = self._gate.enter(len(message))
-        try:
-            return await self._decided(message, caller, entered + patience_s)
-        finally:
-            in_time = self._clock.monotonic() < entered + patience_s
-            self._gate.leave(entered, len(message), in_time=in_time)
+
+    def _too_long(self) -> NoReturn:
+        raise _invalid(
+            InvalidRequestError("request", f"is longer than {self._limits.message_bytes_max} bytes")
+        )
 
     async def _decided(self, message: bytes, caller: Caller, deadline: float) -> bytes:
-        # (4) The message, then its values.
+        # (5) The message, then its values.
         received = Received(message, hashlib.sha256(message).digest())
         try:
             admitted = wire.admit_message(message, caller, self._limits.input)
         except InvalidRequestError as error:
             raise _invalid(error) from None
-        # (5) The rest never raises.
+        # (6) The rest never raises.
         answer = await self._decision_point.answer(admitted, caller, deadline, received)
         if answer.invalid is not None:
             # What only the bundle can tell: a tenant that this caller may not name. Recorded.
             raise _invalid(answer.invalid)
-        # (6) With the digest of what was asked.
+        # (7) With the digest of what was asked.
         return wire.decision_to_pb(
             answer.decision, admitted.request.request_id, received.digest
         ).SerializeToString()
