@@ -239,6 +239,7 @@ def test_agreement_twin_without_guard(checker: Checker, monkeypatch: pytest.Monk
 DIFFERENT: tuple[tuple[str, list[Any], list[Any]], ...] = (
     ("base64.decode('YQ ==') == b'a'", ["error"], ["value", "BOOL", True]),
     ("base64.decode('YQ.=') == b'a'", ["error"], ["value", "BOOL", True]),
+    ("'abc'.substring(1, 3)", ["value", "STRING", "bc"], ["error"]),
     ("lists.range(-1) == []", ["value", "BOOL", True], ["error"]),
     ("[0.0 / 0.0, 1.0].sort().size()", ["error"], ["value", "INT", 2]),
     ("[1][?dyn(0u)].hasValue()", ["value", "BOOL", True], ["error"]),
