@@ -145,6 +145,7 @@ CASES: list[tuple[str, dict[str, Any], Any]] = [
     ("d.normalizeNFC()", {"d": 7}, ERROR),
 ]
 MISTAKES = [
+    ("s.caseFold() == '\\u0378'.caseFold()", 17, "does not assign"),
     ("b'a'.caseFold() == s", 14, "`caseFold` cannot take"),
     ("s.caseFold('tr') == s", 11, "`caseFold` is not called like this"),
     ("s.casefold() == s", 11, "`casefold` is not defined"),

@@ -25,7 +25,7 @@ class Function:
             policy, into what `call` takes in its stead: once, when the condition is
             compiled. Its `CelError` is a refusal of the policy.
         folds: a call whose arguments are all literals is made when the condition is
-            compiled, too. For functions that read a text into an opaque value.
+            compiled, too. For functions of one text, whose work is worth it.
     """
 
     name: str

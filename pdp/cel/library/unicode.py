@@ -65,6 +65,11 @@ def case_fold(text: Datum, meter: Meter) -> str:
 
 LIBRARY = make_library(
     "unicode",
-    define("normalizeNFC", {"string_normalize_nfc": "string.() -> string"}, normalize_nfc),
-    define("caseFold", {"string_case_fold": "string.() -> string"}, case_fold),
+    define(
+        "normalizeNFC",
+        {"string_normalize_nfc": "string.() -> string"},
+        normalize_nfc,
+        folds=True,
+    ),
+    define("caseFold", {"string_case_fold": "string.() -> string"}, case_fold, folds=True),
 )
