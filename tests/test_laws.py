@@ -24,9 +24,11 @@ from hypothesis import given, seed, settings
 from hypothesis import strategies as st
 from tuf.api.metadata import Root, Targets
 
-from pdp import engine
+from pdp import admission, engine
+from pdp.admission import Denials
 from pdp.authoring.compilation import compile_directory
 from pdp.bundle import BundleSettings
+from pdp.callers import CallerEntry, CallerPolicy
 from pdp.cel.limits import EvaluationLimits
 from pdp.compiled import decode as decode_document
 from pdp.decision_point import DecisionPoint
@@ -358,6 +360,73 @@ def test_law_twin_without_guard(
 ) -> None:
     """With the guard removed the law is broken, and the law notices."""
     assert caught(law, weaken(monkeypatch))
+
+
+# -- tenants ------------------------------------------------------------------------------
+
+Tenants = Mapping[str, PolicySet]
+Answer = Callable[[Tenants, CallerPolicy, Request], Decision]
+
+
+def _answered(tenants: Tenants, callers: CallerPolicy, request: Request) -> Decision:
+    return admission.decide(
+        tenants, callers, Denials(), rs.admitted(request), rs.CALLER, rs.NOW_NS
+    )[0]
+
+
+def _entries(tenant: str, chance: random.Random) -> tuple[CallerEntry, ...]:
+    """One or two entries about the caller, for one tenant only, as a bundle of several has them."""
+    return tuple(
+        CallerEntry(
+            chance.choice((rs.CALLER.spiffe_id, "spiffe://laws.example.org/*")),
+            chance.choice((("*",), rs.TYPES[:1])),
+            chance.choice((("*",), rs.ACTIONS[:1])),
+            chance.choice((("*",), ("user",), None)),
+            tenants=(tenant,),
+            may=frozenset(chance.sample(["explain", "batch"], chance.randint(0, 2))),
+        )
+        for _ in range(chance.randint(1, 2))
+    )
+
+
+def changed_by_another_tenant(answer: Answer, cases: int) -> tuple[int, int]:
+    """(answers that tenant b changed, permits) among requests to tenant a."""
+    chance, changed, permits = random.Random(SEED), 0, 0
+    for _ in range(cases):
+        mine, theirs = rs.build(rs.rule_set(chance)), rs.build(rs.rule_set(chance))
+        own, other = _entries("a", chance), _entries("b", chance)
+        for _ in range(REQUESTS_PER_SET):
+            request = replace(rs.request(chance), tenant="a")
+            alone = answer({"a": mine}, CallerPolicy(own), request)
+            beside = answer({"a": mine, "b": theirs}, CallerPolicy((*own, *other)), request)
+            changed += alone != beside
+            permits += bool(alone)
+    return changed, permits
+
+
+def test_another_tenants_bundle_never_changes_an_answer(ledger: Ledger) -> None:
+    """Whatever rules and callers tenant b has, also about the same caller: a's answers stay."""
+    changed, permits = changed_by_another_tenant(_answered, 200)
+    assert changed == 0
+    assert permits >= 50
+    ledger(seed=SEED, requests=200 * REQUESTS_PER_SET, permits=permits, changed=changed)
+
+
+def _with_all_rules(tenants: Tenants, callers: CallerPolicy, request: Request) -> Decision:
+    """As if rules were not kept apart: the last tenant's answer everybody."""
+    return _answered(dict.fromkeys(tenants, list(tenants.values())[-1]), callers, request)
+
+
+def _with_all_callers(tenants: Tenants, callers: CallerPolicy, request: Request) -> Decision:
+    """As if entries were not kept apart: each is about every tenant."""
+    entries = tuple(replace(entry, tenants=("*",)) for entry in callers.entries)
+    return _answered(tenants, CallerPolicy(entries), request)
+
+
+@pytest.mark.parametrize("answer", [_with_all_rules, _with_all_callers])
+def test_another_tenant_twin_without_guard(answer: Answer) -> None:
+    """Were rules, or callers, not kept apart by tenant, the law would notice."""
+    assert changed_by_another_tenant(answer, 40)[0] > 0
 
 
 # -- laws about bundles, freshness, records and clients -----------------------------------
