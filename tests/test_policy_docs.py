@@ -14,14 +14,17 @@ from pdp.authoring import definitions, documents, fields, policy_document, sourc
 from pdp.authoring.checker import CONDITION_VARIABLES, Checker
 from pdp.authoring.compilation import compile_document
 from pdp.authoring.findings import KINDS
+from pdp.authoring.matrices import CELLS_MAX
 from pdp.authoring.policy_tests import CAUSES
 from pdp.authoring.schema_keywords import KEYWORDS, ROOT_KEYWORDS
 from pdp.cel.limits import EvaluationLimits
 from tests.conftest import ROOT
 
 PAGE = (ROOT / "docs" / "policies.md").read_text()
+TESTING = (ROOT / "docs" / "testing-policies.md").read_text()
 README = (ROOT / "policies" / "expense-reports" / "README.md").read_text()
-BLOCKS = re.findall(r"(?ms)^```yaml\n# ([^\n]+)\n(.*?)^```$", PAGE)
+BLOCK = r"(?ms)^```yaml\n# ([^\n]+)\n(.*?)^```$"
+BLOCKS = re.findall(BLOCK, PAGE)
 HEAD = "policy: p\nresource: r\n"
 RULE = "rules:\n  - id: a\n    effect: deny\n    actions: [read]\n"
 
@@ -67,6 +70,36 @@ def test_the_first_folder_is_what_the_page_says(tmp_path: Path) -> None:
     assert len(shown) == 2
     for command, output in shown:
         assert run(command, tmp_path) == output
+
+
+def test_the_page_about_testing_is_what_it_says(tmp_path: Path) -> None:
+    """Its documents beside those of the first folder; its row; the outputs it shows."""
+    folder = tmp_path / "leave"
+    folder.mkdir()
+    blocks = re.findall(BLOCK, TESTING)
+    assert [name for name, _ in blocks] == [
+        "fixtures_test.yaml",
+        "in a document of tests",
+        "matrix_test.yaml",
+    ]
+    for name, text in [*BLOCKS, *blocks]:
+        if name.endswith(".yaml"):
+            (folder / name).write_text(text)
+    shown = commands(TESTING)
+    assert len(shown) == 2
+    for command, output in shown:
+        assert run(command, tmp_path) == output
+    head = "kind: tests\nnow: 2026-09-15T10:00:00Z\ncaller: spiffe://example.org/people/portal\n"
+    (folder / "row_test.yaml").write_text(head + dict(blocks)["in a document of tests"])
+    assert run("test leave/row_test.yaml", tmp_path) == "1 test passed, 0 failed\n"
+
+
+def test_the_limit_of_tables_and_the_options_on_the_page_are_so() -> None:
+    """The number is the code's; every option that is named is one of the command."""
+    assert f"at most {CELLS_MAX:,} answers" in TESTING
+    known = set(re.findall(r"--?[a-z][a-z-]*", run("test --help", ROOT)))
+    named = set(re.findall(r"`(--?[a-z][a-z-]*)", TESTING))
+    assert named - known == set()
 
 
 def test_the_commands_of_the_sample_print_what_its_page_says() -> None:

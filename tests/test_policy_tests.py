@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 import textwrap
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 
 from pdp import admission
-from pdp.authoring import trial
+from pdp.authoring import junit, trial
 from pdp.authoring.checker import Checker
 from pdp.authoring.compilation import Compilation, compile_directory, compile_sources
 from pdp.authoring.policy_tests import read_tests
@@ -316,3 +322,103 @@ def test_policies_with_problems_are_not_tested(folder: Path, pdp: Command) -> No
     done = pdp("test", "--json", folder)
     assert done.returncode == 1
     assert json.loads(done.stdout)["ok"] is False
+
+
+# -- several processes, build servers, saves -------------------------------------
+
+
+def test_several_processes_print_the_same_in_the_same_order(folder: Path, pdp: Command) -> None:
+    """`-j 2`: failures in the order of the rows, as with one process."""
+    rows = "".join(
+        row(f"t{n}", subject="bob" if n % 3 else "ana", effect="PERMIT") for n in range(20)
+    )
+    (folder / "p_test.yaml").write_text(HEAD + rows)
+    one, two = pdp("test", folder), pdp("test", "-j", "2", folder)
+    assert (one.returncode, one.stdout) == (two.returncode, two.stdout)
+    assert one.stdout.count("failed: t") == 13
+
+
+def test_junit_has_a_suite_a_file_and_a_failure_for_each_that_failed(
+    folder: Path, pdp: Command
+) -> None:
+    """`--junit FILE`: counts, places, what differed; written also when tests fail."""
+    (folder / "p_test.yaml").write_text(
+        HEAD + row("fine", effect="PERMIT") + row("wrong", subject="bob", effect="PERMIT")
+    )
+    (folder / "q_test.yaml").write_text(HEAD + row("refused", subject='""', effect="DENY"))
+    done = pdp("test", "--junit", "out.xml", ".", cwd=folder)
+    assert done.returncode == 1
+    root = ET.fromstring((folder / "out.xml").read_bytes())  # noqa: S314 our own
+    assert (root.tag, root.get("tests"), root.get("failures")) == ("testsuites", "3", "2")
+    assert [(s.get("name"), s.get("tests"), s.get("failures")) for s in root] == [
+        ("p_test.yaml", "2", "1"),
+        ("q_test.yaml", "1", "1"),
+    ]
+    fine, wrong, refused = root.iter("testcase")
+    assert (fine.get("name"), len(fine)) == ("fine", 0)
+    assert (wrong.get("file"), wrong.get("line")) == ("p_test.yaml", "10")
+    assert wrong[0].get("message") == "effect: expected PERMIT, got DENY"
+    assert "RULE by p/deny" in (wrong[0].text or "")
+    assert "`subject.id` is required" in (refused[0].get("message") or "")
+
+
+def test_junit_takes_whatever_a_test_may_be_called(folder: Path, pdp: Command) -> None:
+    """Markup is text; what XML cannot hold at all is replaced, so that the report can be read."""
+    name = '"</testcase><evil a=\\"1\\">&amp; ]]>"'
+    (folder / "p_test.yaml").write_text(HEAD + row(name, effect="DENY"))
+    pdp("test", "--junit", "out.xml", ".", cwd=folder)
+    root = ET.fromstring((folder / "out.xml").read_bytes())  # noqa: S314 our own
+    assert [case.get("name") for case in root.iter("testcase")] == [
+        '</testcase><evil a="1">&amp; ]]>'
+    ]
+    assert junit._clean("a\0b\x1b\ud800\ufffe\n") == "a\ufffdb\ufffd\ufffd\ufffd\n"
+
+
+def test_watching_tests_again_after_a_save(folder: Path) -> None:
+    """`--watch`: a failing save, one that is no YAML, one that is well; Ctrl-C ends with 0."""
+    program = "import pdp.cli; pdp.cli.COMMANDS = ('check', 'test'); pdp.cli.main()"
+    with subprocess.Popen(
+        [sys.executable, "-u", "-c", program, "test", "--watch", "."],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=folder,
+        env={**os.environ, "NO_COLOR": "1", "PYTHONPATH": str(ROOT)},
+    ) as child:
+        guard = threading.Timer(120, child.kill)
+        guard.start()
+        try:
+            assert child.stdout is not None
+            said = iter(child.stdout)
+
+            def next_run() -> list[str]:
+                lines: list[str] = []
+                for line in said:
+                    if line.startswith("waiting for a save"):
+                        return lines
+                    lines.append(line.rstrip())
+                return lines
+
+            assert next_run()[-1] == "2 tests passed, 0 failed"
+            (folder / "p_test.yaml").write_text(HEAD + row("wrong", effect="DENY"))
+            assert next_run()[-1] == "0 tests passed, 1 failed"
+            (folder / "p_test.yaml").write_text("kind: [")
+            assert next_run()[-1].endswith("no test was run")
+            (folder / "p_test.yaml").unlink()
+            assert "no tests in `.`" in next_run()[-1]
+            (folder / "p_test.yaml").write_text(HEAD + row("fine", effect="PERMIT"))
+            assert next_run()[-1] == "1 test passed, 0 failed"
+            child.send_signal(signal.SIGINT)
+            assert child.wait(60) == 0
+        finally:
+            guard.cancel()
+            child.kill()
+
+
+@pytest.mark.parametrize("options", [["--watch", "--json"], ["-j", "0"], ["-j", "65"]])
+def test_options_that_make_no_sense_together_are_refused(
+    options: list[str], folder: Path, pdp: Command
+) -> None:
+    """Exit 2 before anything is run."""
+    done = pdp("test", *options, folder)
+    assert (done.returncode, done.stdout) == (2, "")

@@ -39,7 +39,7 @@ kind: callers
 callers:
   - id: spiffe://demo.example.org/a
     resources: [r]
-    actions: [read, write]
+    actions: [read, write, "read:all"]
     subjects: {assert: [user]}
 """
 RULE = """\
@@ -102,6 +102,21 @@ def test_a_policy_with_problems_has_no_findings(checker: Checker) -> None:
     compilation = compile_document("q.yaml", (RULE + "    when: subjct\n").encode(), checker)
     assert compilation.problems
     assert review.review(compilation, CLOCK) == ()
+
+
+def test_a_deny_of_every_type_shadows_permits_of_each(checker: Checker) -> None:
+    """`resource: "*"`: its denies apply whatever the type; a permit of every type stays."""
+    rule = "{id: a, effect: permit, actions: [read], roles: [s], justification: x}"
+    sources = {
+        "1.yaml": f"policy: one\nresource: r\nstatic_roles: [s]\nrules: [{rule}]\n".encode(),
+        "2.yaml": b'policy: two\nresource: "*"\nrules: [{id: no, effect: deny, actions: [read]}]\n',
+        "3.yaml": b"policy: w\nresource: r\nrules: [{id: no, effect: deny, actions: [write]}]\n",
+        "4.yaml": f'policy: x\nresource: "*"\nstatic_roles: [s]\nrules: [{rule}]\n'
+        .replace("read", "write").encode(),
+        "c.yaml": CALLERS.encode(),
+    }  # fmt: skip
+    found = review.review(compile_sources(sources, checker), CLOCK)
+    assert [(f.kind.id, f.subject) for f in found] == [("PC104", "one/a")]
 
 
 def test_a_static_role_is_the_same_in_every_policy_and_a_derived_one_is_not(

@@ -31,7 +31,8 @@ from pdp.schema import SchemaDocument, Target, described
 
 # Where a bundle keeps the sources; `CompiledDocument.source_path` says it so.
 SOURCES_PREFIX = "sources/"
-_KINDS = ("callers", "schema", "shared", "tests")
+_TEST_KINDS = ("tests", "fixtures")
+_KINDS = ("callers", "schema", "shared", *_TEST_KINDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,8 +271,8 @@ class _Compilation:
             self.problems.add(root.position, "the document does not say what it is", hint)
             return ""
         kind = node.text if isinstance(node, Scalar) else ""
-        if kind == "tests":
-            message, hint = "tests in a file of policies", "name the file `…_test.yaml`"
+        if kind in _TEST_KINDS:
+            message, hint = f"{kind} in a file of policies", "name the file `…_test.yaml`"
             self.problems.add(node.position, message, hint)
         elif kind not in _KINDS:
             hint = closest(kind, _KINDS) or f"it may be {one_of(_KINDS)}; a policy has none"

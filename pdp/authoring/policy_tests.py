@@ -1,23 +1,25 @@
 """Tests of policies as their author wrote them: `kind: tests` documents.
 
-Each row is a question and the answer it should get. What `expect` leaves out
-is not compared, but for the effect, which every row says.
+Each row is a question and the answer it should get, and so is each answer in
+a table. What `expect` leaves out is not compared, but for the effect, which
+every row says. Documents `kind: fixtures` hold what several of them name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from pdp.authoring.documents import read_document
-from pdp.authoring.fields import NAME, PROSE, Fields, Text, value_of
+from pdp.authoring.fields import NAME, PROSE, Fields, Text
+from pdp.authoring.fixtures import SECTIONS, Entity, Fixtures, properties
+from pdp.authoring.matrices import read_table
 from pdp.authoring.nodes import List, Map, Node, Scalar
 from pdp.authoring.problems import Problems, closest, word
 from pdp.authoring.times import EXAMPLE, parse_timestamp
 from pdp.callers import check_caller_id
 from pdp.errors import PolicyError, Position
 from pdp.model import Action, Cause, Effect, Obligation, Request, Resource, Subject
-from pdp.values import Value
 
 # What rules, schemas and the caller policy can answer; others need a clock, disk or network.
 CAUSES = tuple(
@@ -74,53 +76,127 @@ class TestDocuments:
     sources: Mapping[str, bytes]
 
 
-def read_tests(sources: Mapping[str, bytes]) -> TestDocuments:
-    """Read documents of tests by path; a row with a problem is left out."""
+def read_tests(sources: Mapping[str, bytes], only: Collection[str] | None = None) -> TestDocuments:
+    """Read documents of tests by path; a row with a problem is left out.
+
+    Args:
+        sources: all documents of a folder that are named `…_test`.
+        only: paths of those whose rows are wanted; None is all. Fixtures are
+            read from all.
+    """
     problems = Problems()
-    rows: list[TestRow] = []
+    fixtures, roots = Fixtures(), []
     for path in sorted(sources):
-        root = read_document(path, sources[path], problems)
-        if root is not None:
-            rows += _Reader(root, problems).rows()
+        own = Problems()
+        root = read_document(path, sources[path], own)
+        if root is not None and _kind(root) == "fixtures":
+            fields = Fields(
+                root, "the document of fixtures", own, required={"kind": ""}, optional=SECTIONS
+            )
+            fixtures.read(fields)
+        elif only is not None and path not in only:
+            continue
+        elif root is not None:
+            roots.append(root)
+        for problem in own.sorted():
+            problems.note(problem)
+    rows: list[TestRow] = []
+    for root in roots:
+        rows += _Reader(root, problems, fixtures.copy()).rows()
     return TestDocuments(tuple(rows), problems.sorted(), sources)
+
+
+def _kind(root: Map) -> str:
+    node = root.get("kind")
+    return node.text if isinstance(node, Scalar) else ""
 
 
 class _Reader:
     """Reads one document."""
 
-    def __init__(self, root: Map, problems: Problems) -> None:
+    def __init__(self, root: Map, problems: Problems, fixtures: Fixtures) -> None:
         self.problems = problems
         self.root = root
-        kind = root.get("kind")
-        if not isinstance(kind, Scalar) or kind.text != "tests":
+        self.fixtures = fixtures
+        if _kind(root) != "tests":
+            kind = root.get("kind")
             at = root.position if kind is None else kind.position
             hint = "begin with `kind: tests`, or name the file without `_test`"
             problems.add(at, "a file named `…_test` holds tests", hint)
+        required = {"kind": "write `kind: tests`", "tests": "list at least one test"}
+        optional = ["now", "caller", "matrices", *SECTIONS]
+        if root.get("matrices") is not None:
+            del required["tests"]
+            optional.append("tests")
         self.fields = Fields(
-            root,
-            "the document of tests",
-            problems,
-            required={"kind": "write `kind: tests`", "tests": "list at least one test"},
-            optional=("now", "caller"),
+            root, "the document of tests", problems, required=required, optional=optional
         )
+        self.seen: dict[str, Position] = {}
 
     def rows(self) -> list[TestRow]:
         """All rows that have no problem."""
+        self.fixtures.read(self.fields)
         now, caller = _now(self.fields), _caller(self.fields)
         found: list[TestRow] = []
-        seen: dict[str, Position] = {}
         for node in self.fields.items("tests", "list at least one test") or ():
             before = len(self.problems)
             row = self._row(node, now, caller)
-            if row is None:
-                continue
-            if row.name in seen:
-                hint = f"it is on line {seen[row.name].line} already"
-                self.problems.add(row.position, f"test {word(row.name)} is there twice", hint)
-            seen.setdefault(row.name, row.position)
-            if len(self.problems) == before:
+            if row is not None and self._is_new(row) and len(self.problems) == before:
                 found.append(row)
+        for node in self.fields.items("matrices", "list at least one, or leave it out") or ():
+            before = len(self.problems)
+            rows = [row for row in self._matrix(node, now, caller) if self._is_new(row)]
+            if len(self.problems) == before:
+                found += rows
         return found
+
+    def _is_new(self, row: TestRow) -> bool:
+        first = self.seen.setdefault(row.name, row.position)
+        if first != row.position:
+            hint = f"it is on line {first.line} already"
+            self.problems.add(row.position, f"test {word(row.name)} is there twice", hint)
+        return first == row.position
+
+    def _matrix(self, node: Node, now: int | None, caller: str | None) -> list[TestRow]:
+        """The tests of one table."""
+        given = node.get("name") if isinstance(node, Map) else None
+        what = f"matrix {word(given.text)}" if isinstance(given, Scalar) else "the matrix"
+        required = {
+            "name": "write what it shows, `name: who reads drafts`",
+            "table": "write `table: |`, and below it who may do what",
+            **self._asked_here(),
+        }
+        optional = [key for key in ("context", "caller", "now") if key not in required]
+        fields = Fields(node, what, self.problems, required=required, optional=optional)
+        now = now if fields.node("now") is None else _now(fields)
+        caller = caller if fields.node("caller") is None else _caller(fields)
+        name = fields.text("name", PROSE)
+        context = self.fixtures.context(fields.node("context"), self.problems)
+        if name is None or context is None:
+            return []
+        cells = list(read_table(fields, name, context, self.fixtures, CAUSES))
+        if now is None or caller is None:
+            return []
+        return [
+            TestRow(
+                cell.name,
+                cell.position,
+                caller,
+                now,
+                cell.request,
+                Expectation(cell.effect, cell.cause, None, None),
+            )
+            for cell in cells
+        ]
+
+    def _asked_here(self) -> dict[str, str]:
+        """What each row needs that the head of the document does not supply."""
+        needed = {}
+        if self.fields.node("now") is None:
+            needed["now"] = f"write `now: {EXAMPLE}` here, or above for all tests"
+        if self.fields.node("caller") is None:
+            needed["caller"] = "write `caller: spiffe://domain/path` here, or above for all tests"
+        return needed
 
     def _row(self, node: Node, now: int | None, caller: str | None) -> TestRow | None:
         given = node.get("name") if isinstance(node, Map) else None
@@ -131,12 +207,8 @@ class _Reader:
             "action": "write `action: read`",
             "resource": "write `resource: {type: …, id: …}`",
             "expect": "write `expect: {effect: DENY}`",
+            **self._asked_here(),
         }
-        # Needed in each row that the head of the document does not supply.
-        if self.fields.node("now") is None:
-            required["now"] = f"write `now: {EXAMPLE}` here, or above for all tests"
-        if self.fields.node("caller") is None:
-            required["caller"] = "write `caller: spiffe://domain/path` here, or above for all tests"
         optional = [key for key in ("context", "caller", "now") if key not in required]
         fields = Fields(node, what, self.problems, required=required, optional=optional)
         now = now if fields.node("now") is None else _now(fields)
@@ -152,20 +224,21 @@ class _Reader:
         subject = self._entity(fields, "subject")
         resource = self._entity(fields, "resource")
         action = self._action(fields)
-        context = _properties(fields, "context")
-        if subject is None or resource is None or action is None:
+        context = self.fixtures.context(fields.node("context"), self.problems)
+        if subject is None or resource is None or action is None or context is None:
             return None
-        return Request(Subject(*subject), action, Resource(*resource), context)
+        return Request(
+            Subject(subject.type, subject.id, subject.properties),
+            action,
+            Resource(resource.type, resource.id, resource.properties),
+            context,
+        )
 
-    def _entity(self, fields: Fields, key: str) -> tuple[str, str, dict[str, Value]] | None:
+    def _entity(self, fields: Fields, key: str) -> Entity | None:
         node = fields.node(key)
         if node is None:
             return None
-        hint = {"type": f"write `{key}: {{type: …, id: …}}`", "id": "every one has an id"}
-        inner = Fields(node, word(key), self.problems, required=hint, optional=("properties",))
-        kind, name = inner.verbatim("type"), inner.verbatim("id")
-        properties = _properties(inner, "properties")
-        return None if kind is None or name is None else (kind, name, properties)
+        return self.fixtures.entity(node, f"{key}s", word(key), self.problems)
 
     def _action(self, fields: Fields) -> Action | None:
         node = fields.node("action")
@@ -175,7 +248,7 @@ class _Reader:
                 node, "`action`", self.problems, required=required, optional=("properties",)
             )
             name = inner.verbatim("name")
-            return None if name is None else Action(name, _properties(inner, "properties"))
+            return None if name is None else Action(name, properties(inner, "properties"))
         name = fields.verbatim("action")
         return None if name is None else Action(name)
 
@@ -247,19 +320,8 @@ class _Reader:
             )
             name, kind = duty.text("id", NAME), duty.text("type", NAME)
             if name is not None and kind is not None:
-                found.append(Obligation(name, kind, _properties(duty, "properties")))
+                found.append(Obligation(name, kind, properties(duty, "properties")))
         return tuple(found)
-
-
-def _properties(fields: Fields, key: str) -> dict[str, Value]:
-    node = fields.node(key)
-    if node is None:
-        return {}
-    value = value_of(node)
-    if isinstance(value, dict):
-        return value
-    fields.problems.add(node.position, f"{word(key)} must be a map", "none is `{}`")
-    return {}
 
 
 def _now(fields: Fields) -> int | None:

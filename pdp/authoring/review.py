@@ -24,7 +24,7 @@ from pdp.cel.limits import EvaluationLimits
 from pdp.cel.syntax import Expression
 from pdp.errors import Position
 from pdp.model import Effect
-from pdp.policy import PolicyDocument, RuleDocument
+from pdp.policy import EVERY_RESOURCE, PolicyDocument, RuleDocument
 
 _DOUBT: Outcomes = frozenset({Outcome.DOUBT})
 _ALWAYS_DOUBT = "each of its evaluations is an error: a text for a number, a division by zero"
@@ -254,12 +254,14 @@ class _Policy:
     def _shadow(self, rule: RuleDocument, denies: Sequence[Deny]) -> Iterator[Finding]:
         """Whoever this rule applies to, an unconditional deny applies to as well."""
         name = self.name(rule)
+        if rule.effect is Effect.DENY and _says_more(rule):
+            return
         held = self._implied_roles(rule)
         by = next(
             (
                 deny
                 for deny in denies
-                if deny.resource_type == self.document.resource_type
+                if deny.resource_type in {self.document.resource_type, EVERY_RESOURCE}
                 and shadows(deny, name, rule.actions, held, frozenset(self.document.static_roles))
                 # Of two denies that say the same, the first stays.
                 and (rule.effect is Effect.PERMIT or self._yields(name, deny, denies))
@@ -300,7 +302,7 @@ class _Policy:
         asked = {
             action
             for entry in self.callers.entries
-            if entry.resources == (ANY,) or kind in entry.resources
+            if kind == EVERY_RESOURCE or entry.resources == (ANY,) or kind in entry.resources
             for action in entry.actions
         }
         hint = "add it to the caller policy, or correct the name"
@@ -338,6 +340,12 @@ class _Policy:
         elif every:
             message = f"{what} permits every action, also those to come"
             yield self._of_rule("PC303", rule, "actions", message, "list the actions")
+
+
+def _says_more(rule: RuleDocument) -> bool:
+    """Whether an answer has something from this deny that no other deny gives it."""
+    said = (rule.obligations, rule.advice, rule.reason_user, rule.reason_admin)
+    return any(said)
 
 
 def _held(deny: Deny) -> tuple[frozenset[str], ...] | None:

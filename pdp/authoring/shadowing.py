@@ -68,8 +68,10 @@ def _implies(names: frozenset[str], known: set[str], static_roles: frozenset[str
 
 def _includes(patterns: Sequence[str], action: str) -> bool:
     """Whether an action, or all that a pattern of actions means, is among these."""
-    return any(
-        pattern in (ANY, action)
-        or (pattern.endswith(ANY) and action.startswith(pattern.removesuffix(ANY)))
-        for pattern in patterns
-    )
+    return any(pattern in {ANY, action} or _begins(pattern, action) for pattern in patterns)
+
+
+def _begins(pattern: str, action: str) -> bool:
+    """`report:*` means what begins with `report:` and goes on."""
+    prefix = pattern.removesuffix(ANY)
+    return pattern != prefix and action.startswith(prefix) and action != prefix

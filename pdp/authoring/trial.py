@@ -9,15 +9,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from pdp import admission
 from pdp.admission import Denials
 from pdp.authoring.policy_tests import Expectation, TestRow
-from pdp.boundary import InputLimits, admit
+from pdp.boundary import Admitted, InputLimits, admit
 from pdp.callers import ANY, CallerPolicy
 from pdp.errors import InvalidRequestError
 from pdp.model import Caller, Decision, Obligation, distinct
-from pdp.policy import PolicySet
+from pdp.policy import PolicySet, Rule
 from pdp.values import Value
 
 # Policies of one folder are those of one tenant; this is its name where callers name none.
@@ -55,23 +56,49 @@ class Outcome:
         return self.decision is not None and not self.differences
 
 
-def run(policies: PolicySet, callers: CallerPolicy, rows: Iterable[TestRow]) -> tuple[Outcome, ...]:
+class Watch(Protocol):
+    """Is told of each decision that was made, and of what it was made from."""
+
+    def __call__(
+        self, admitted: Admitted, now_ns: int, decision: Decision, candidates: list[Rule], /
+    ) -> None:
+        """One decision; no candidates when it was made before the rules."""
+
+
+def run(
+    policies: PolicySet,
+    callers: CallerPolicy,
+    rows: Iterable[TestRow],
+    watch: Watch | None = None,
+) -> tuple[Outcome, ...]:
     """Ask every row's question and compare.
 
     The folder's policies stand for every tenant that its callers name.
+
+    Args:
+        policies: that answer.
+        callers: who may ask.
+        rows: the questions.
+        watch: is told of each decision, after it was made.
     """
     named = {tenant for entry in callers.entries for tenant in entry.tenants} - {ANY}
     tenants = dict.fromkeys(sorted(named) or [TENANT], policies)
-    return tuple(_ask(tenants, callers, row) for row in rows)
+    return tuple(_ask(tenants, callers, row, watch) for row in rows)
 
 
-def _ask(tenants: Mapping[str, PolicySet], callers: CallerPolicy, row: TestRow) -> Outcome:
+def _ask(
+    tenants: Mapping[str, PolicySet], callers: CallerPolicy, row: TestRow, watch: Watch | None
+) -> Outcome:
     caller = Caller(row.caller)
     try:
         admitted = admit(row.request, caller, InputLimits())
-        decision, _ = admission.decide(tenants, callers, Denials(), admitted, caller, row.now_ns)
+        decision, candidates = admission.decide(
+            tenants, callers, Denials(), admitted, caller, row.now_ns
+        )
     except InvalidRequestError as error:
         return Outcome(row, None, str(error), ())
+    if watch is not None:
+        watch(admitted, row.now_ns, decision, candidates)
     return Outcome(row, decision, "", tuple(_differences(row.expect, decision)))
 
 

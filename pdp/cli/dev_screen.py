@@ -10,8 +10,8 @@ from rich.text import Text
 from pdp.audit.reading import printable
 from pdp.bundle.anchor import DEVELOPMENT_TRUST_DOMAIN
 from pdp.cli import problems
+from pdp.cli.outcomes import show_failed, summary
 from pdp.cli.terminal import out
-from pdp.cli.test import show_failed, summary
 from pdp.dev.decisions import DecisionSeen
 from pdp.dev.news import Dropped, News, Started, Trouble
 from pdp.dev.workbench import Report

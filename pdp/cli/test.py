@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pdp.cli import EXIT_REFUSED
 
 if TYPE_CHECKING:
-    from rich.text import Text
-
-    from pdp.authoring.mutation import Mutation
-    from pdp.authoring.second_opinion import Opinion
-    from pdp.authoring.trial import Outcome
-    from pdp.errors import PolicyError
+    from pdp.authoring.checker import Checker
+    from pdp.authoring.compilation import Compilation
+    from pdp.authoring.coverage_report import Minimum
+    from pdp.authoring.parallel import Result
+    from pdp.cli.coverage_output import CoverageOutput
 
 # Short lines and no square brackets: they are shown as they stand, and brackets are markup.
 HELP = """Test policies: every row of a `*_test.yaml` is a question and its answer.
@@ -28,6 +27,7 @@ policies are those of its folder. The caller policy applies, as in the PDP.
 \b
   pdp test policies/expense-reports
   pdp test policies/expense-reports -k "their own"
+  pdp test --watch policies/expense-reports
   pdp test --json policies/expense-reports | jq .tests
 
 A file of tests:
@@ -45,7 +45,14 @@ A file of tests:
 
 What `expect` leaves out, but for the effect, is not compared. It may also
 have the lists `rules`, `obligations` and `advice`, and `reasons` with the lists
-`user` and `admin`.
+`user` and `admin`. Subjects and resources can be named once, and tables say
+who may do what.
+
+What do the tests reach? `--cover` says which rules decided, which conditions
+came to true and to false, and which sides of `&&`, `||` and `?:` did:
+
+\b
+  pdp test --cover-min-rules 100 --cover-html out.html policies/expense-reports
 
 Do the tests notice mistakes? `--mutate` makes hundreds of small ones, one
 at a time, and shows those that no test notices:
@@ -57,8 +64,11 @@ Each condition that a test looks at is evaluated by cel-python, too. Two truth
 values that differ are an error; what it cannot evaluate is counted.
 
 Exit code: 0 all passed, 1 a test failed, the policies have problems, two
-evaluators differ, or the score is too low, 2 no test found.
+evaluators differ, coverage or score is too low, 2 no test found.
 """
+
+# As `pdp dev`: a save is noticed within half a second.
+_LOOK_S = 0.2
 
 
 def register(app: typer.Typer) -> None:
@@ -66,12 +76,63 @@ def register(app: typer.Typer) -> None:
     app.command("test", help=HELP, no_args_is_help=True)(run_tests)
 
 
-def run_tests(
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What the command line says."""
+
+    path: Path
+    only: str
+    as_json: bool
+    processes: int
+    junit: Path | None
+    cover: bool
+    minimum: Minimum
+    html: Path | None
+    mutate: bool
+    mutation_min: float | None
+
+    @property
+    def folder(self) -> Path:
+        """Where the policies are."""
+        return self.path.parent if self.path.is_file() else self.path
+
+    @property
+    def whole(self) -> bool:
+        """Whether all tests of the folder are asked."""
+        return not self.only and self.path == self.folder
+
+
+def _least(what: str) -> Any:
+    return typer.Option(metavar="PERCENT", min=0, max=100, help=f"Refuse if fewer {what}.")
+
+
+_MIN_RULES = _least("rules have decided")
+_MIN_CONDITIONS = _least("outcomes of conditions came")
+_MIN_BRANCHES = _least("branches were reached")
+
+
+def run_tests(  # noqa: PLR0913, PLR0917 the options of a command
     path: Annotated[Path, typer.Argument(help="Folder of policies and tests, or a file of tests.")],
     only: Annotated[
         str, typer.Option("-k", metavar="TEXT", help="Only tests whose name has this text.")
     ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print outcomes as JSON.")] = False,
+    processes: Annotated[
+        int, typer.Option("-j", metavar="N", min=1, max=64, help="So many processes at once.")
+    ] = 1,
+    junit: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write outcomes as JUnit XML.")
+    ] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Test again after each save, until Ctrl-C.")
+    ] = False,
+    cover: Annotated[bool, typer.Option("--cover", help="Say what the tests reach.")] = False,
+    cover_min_rules: Annotated[int, _MIN_RULES] = 0,
+    cover_min_conditions: Annotated[int, _MIN_CONDITIONS] = 0,
+    cover_min_branches: Annotated[int, _MIN_BRANCHES] = 0,
+    cover_html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the policies in colours.")
+    ] = None,
     mutate: Annotated[
         bool, typer.Option("--mutate", help="Try small mistakes: would the tests notice?")
     ] = False,
@@ -86,168 +147,129 @@ def run_tests(
     ] = None,
 ) -> None:
     """Run the tests of policies."""
-    from pdp.authoring import trial
+    from pdp.authoring.checker import Checker
+    from pdp.authoring.coverage_report import Minimum
+    from pdp.errors import ConfigurationError
+
+    minimum = Minimum(cover_min_rules, cover_min_conditions, cover_min_branches)
+    wishes = Wishes(
+        path=path,
+        only=only,
+        as_json=as_json,
+        processes=processes,
+        junit=junit,
+        cover=cover or cover_html is not None or minimum != Minimum(),
+        minimum=minimum,
+        html=cover_html,
+        mutate=mutate or mutation_min is not None,
+        mutation_min=mutation_min,
+    )
+    if wishes.mutate and not wishes.whole:
+        raise ConfigurationError("`--mutate` asks all tests of a folder: give it without `-k`")
+    if watch and as_json:
+        raise ConfigurationError("`--watch` is for people, `--json` for machines: choose one")
+    with Checker() as checker:
+        if watch:
+            _watch(wishes, checker)
+        elif not _once(wishes, checker):
+            raise typer.Exit(EXIT_REFUSED)
+
+
+def _watch(wishes: Wishes, checker: Checker) -> None:
+    """Test, and again whenever the folder has changed and is at rest."""
+    from pdp.cli.terminal import out, report
+    from pdp.dev.watching import Watch
+    from pdp.errors import PdpError
+
+    watch = Watch(wishes.folder)
+    try:
+        while True:
+            try:
+                _once(wishes, checker)
+            except (PdpError, OSError) as error:
+                # Half of a save: the next one may be better.
+                report(error)
+            out.print("waiting for a save; Ctrl-C ends", style="dim", markup=False)
+            while not watch.changed():
+                time.sleep(_LOOK_S)
+    except KeyboardInterrupt:
+        return
+
+
+def _once(wishes: Wishes, checker: Checker) -> bool:
+    """One run; whether all is well."""
+    from pdp.authoring import parallel
     from pdp.authoring.compilation import compile_sources
     from pdp.authoring.policy_tests import read_tests, unknown_rules
     from pdp.authoring.sources import read_folder
-    from pdp.cel.limits import EvaluationLimits
-    from pdp.cli import mutation, opinion
+    from pdp.cli import outcomes
     from pdp.errors import ConfigurationError
 
-    mutate = mutate or mutation_min is not None
-    if mutate and (only or path.is_file()):
-        raise ConfigurationError("`--mutate` asks all tests of a folder: give it without `-k`")
-    folder = path.parent if path.is_file() else path
+    path, folder = wishes.path, wishes.folder
     found = read_folder(folder)
-    sources = {name: data for name, data in found.tests.items() if path in (folder, folder / name)}
-    if not sources:
+    asked = {name for name in found.tests if path in (folder, folder / name)}
+    if not asked:
         raise ConfigurationError(
             f"no tests in `{path}`: write some in a file named `…_test.yaml`; see `pdp test --help`"
         )
-    tests = read_tests(sources)
-    compilation = compile_sources(found.policies, None, found.problems)
+    tests = read_tests(found.tests, asked)
+    compilation = compile_sources(found.policies, checker, found.problems)
     problems = (*compilation.problems, *tests.problems)
     if not compilation.problems:
         problems += unknown_rules(tests.rows, compilation.rule_names)
     if problems or compilation.callers is None:
-        _show_problems(problems, folder, {**found.policies, **sources}, as_json=as_json)
-        raise typer.Exit(EXIT_REFUSED)
-    rows = [row for row in tests.rows if only.lower() in row.name.lower()]
+        sources = {**found.policies, **found.tests}
+        outcomes.show_problems(problems, folder, sources, as_json=wishes.as_json)
+        return False
+    rows = [row for row in tests.rows if wishes.only.lower() in row.name.lower()]
     if not rows:
-        raise ConfigurationError(f"no test has `{only}` in its name")
-    policies = compilation.policy_set(EvaluationLimits())
-    outcomes = trial.run(policies, compilation.callers, rows)
-    unnamed = [] if only or path != folder else _unnamed(compilation.rule_names, outcomes)
-    passed = all(outcome.passed for outcome in outcomes)
+        named = f"no test has `{wishes.only}` in its name"
+        raise ConfigurationError(named if wishes.only else f"no tests in `{path}`: only fixtures")
+    result = parallel.run(compilation, rows, processes=wishes.processes, cover=wishes.cover)
+    return _report(wishes, compilation, result)
+
+
+def _report(wishes: Wishes, compilation: Compilation, result: Result) -> bool:
+    """Show what came, and write what is asked for; whether all is well."""
+    from pdp.authoring import junit
+    from pdp.cli import mutation, opinion, outcomes
+
+    folder, found = wishes.folder, result.outcomes
+    unnamed = outcomes.unnamed(compilation.rule_names, found) if wishes.whole else []
+    passed = all(outcome.passed for outcome in found)
+    covered = _covered(wishes, compilation, result)
     # A test that fails as it is would notice everything.
-    mutants = mutation.run(compilation, rows) if mutate and passed else None
+    rows = [outcome.row for outcome in found]
+    mutants = mutation.run(compilation, rows) if wishes.mutate and passed else None
     second = opinion.run(compilation, rows)
-    if as_json:
-        _show_json(outcomes, folder, unnamed, mutants, second)
-    else:
-        opinion.show(second, folder, found.policies)
-        _show(outcomes, folder, unnamed)
+    ok = passed and not second.differences and (covered is None or covered.enough)
+    ok = ok and (mutants is None or mutation.passed(mutants, wishes.mutation_min))
+    if wishes.junit is not None:
+        wishes.junit.write_bytes(junit.render(found, folder))
+    if wishes.as_json:
+        more: dict[str, object] = {"second_opinion": opinion.as_json(second, folder)}
+        if covered is not None:
+            more["coverage"] = covered.as_plain()
         if mutants is not None:
-            mutation.show(mutants, folder, mutation_min)
-    well = passed and not second.differences
-    if not well or (mutants is not None and not mutation.passed(mutants, mutation_min)):
-        raise typer.Exit(EXIT_REFUSED)
-
-
-def _unnamed(rules: frozenset[str], outcomes: Iterable[Outcome]) -> list[str]:
-    """Rules that are in no answer: no test would notice if they were gone."""
-    named = {
-        name
-        for outcome in outcomes
-        if outcome.decision is not None
-        for name in outcome.decision.rules
-    }
-    return sorted(rules - named)
-
-
-def _show_problems(
-    found: Sequence[PolicyError], folder: Path, sources: Mapping[str, bytes], *, as_json: bool
-) -> None:
-    from pdp.cli import problems
-    from pdp.cli.terminal import out
-
-    if as_json:
-        shown = [problems.as_json(problem, folder) for problem in found]
-        typer.echo(json.dumps({"ok": False, "problems": shown}, indent=1, ensure_ascii=False))
-        return
-    for problem in found:
-        problems.show(problem, folder, sources)
-    said = f"{problems.counted(len(found), 'problem')}: no test was run"
-    out.print(said, style="red", markup=False)
-
-
-def _show(outcomes: Sequence[Outcome], folder: Path, unnamed: Sequence[str]) -> None:
-    from rich.text import Text
-
-    from pdp.cli.terminal import out
-
-    show_failed(outcomes, folder)
-    if unnamed:
-        out.print(Text(f"in no answer: {', '.join(unnamed)}", "yellow"))
-    out.print(summary(outcomes))
-
-
-def summary(outcomes: Sequence[Outcome]) -> Text:
-    """`12 tests passed, 0 failed`."""
-    from rich.text import Text
-
-    from pdp.cli.problems import counted
-
-    passed = sum(outcome.passed for outcome in outcomes)
-    failed = len(outcomes) - passed
-    said = f"{counted(passed, 'test')} passed, {failed} failed"
-    return Text(said, "red" if failed else "green")
-
-
-def show_failed(outcomes: Sequence[Outcome], folder: Path) -> None:
-    """Print what each failed test expected and got.
-
-    Args:
-        outcomes: of all tests.
-        folder: that paths are below.
-    """
-    from rich.text import Text
-
-    from pdp.cli.problems import where
-    from pdp.cli.terminal import out
-
-    for outcome in outcomes:
-        if outcome.passed:
-            continue
-        at = outcome.row.position
-        place = f"{where(folder, at.path)}:{at.line}:{at.column}: "
-        out.print(Text.assemble((place, "bold"), ("failed: ", "bold red"), outcome.row.name))
-        if outcome.refused:
-            said = f"      the PDP would refuse this request as invalid: {outcome.refused}"
-            out.print(Text(said))
-        for item in outcome.differences:
-            line = f"      {item.key}: expected {item.expected}, got {item.actual}"
-            out.print(Text(line))
-        # `is not None`: a denial is false, that is what its truth value is for.
-        if outcome.decision is not None and outcome.differences:
-            said = f"by {', '.join(outcome.decision.rules) or 'no rule'}"
-            said = outcome.decision.schema_violation or said
-            out.print(Text(f"      {outcome.decision.cause.name} {said}"))
-
-
-def _show_json(
-    outcomes: Sequence[Outcome],
-    folder: Path,
-    unnamed: Sequence[str],
-    mutants: Mutation | None,
-    second: Opinion,
-) -> None:
-    from pdp.cli import mutation, opinion
-    from pdp.cli.problems import where
-
-    tests = [
-        {
-            "name": outcome.row.name,
-            "path": where(folder, outcome.row.position.path),
-            "line": outcome.row.position.line,
-            "passed": outcome.passed,
-            "effect": outcome.decision.effect.name if outcome.decision is not None else None,
-            "cause": outcome.decision.cause.name if outcome.decision is not None else None,
-            "schema_violation": (
-                outcome.decision.schema_violation if outcome.decision is not None else ""
-            ),
-            "rules": list(outcome.decision.rules) if outcome.decision is not None else [],
-            "refused": outcome.refused,
-            "differences": [
-                {"key": item.key, "expected": item.expected, "actual": item.actual}
-                for item in outcome.differences
-            ],
-        }
-        for outcome in outcomes
-    ]
-    ok = all(outcome.passed for outcome in outcomes) and not second.differences
-    report: dict[str, object] = {"ok": ok, "tests": tests, "rules_in_no_answer": list(unnamed)}
-    report["second_opinion"] = opinion.as_json(second, folder)
+            more["mutation"] = mutation.as_json(mutants, folder)
+        outcomes.show_json(found, folder, unnamed, more, ok=ok)
+        return ok
+    opinion.show(second, folder, compilation.sources)
+    outcomes.show(found, folder, unnamed)
+    if covered is not None:
+        covered.show()
     if mutants is not None:
-        report["mutation"] = mutation.as_json(mutants, folder)
-    typer.echo(json.dumps(report, indent=1, ensure_ascii=False))
+        mutation.show(mutants, folder, wishes.mutation_min)
+    return ok
+
+
+def _covered(wishes: Wishes, compilation: Compilation, result: Result) -> CoverageOutput | None:
+    """What was covered, its page written; None if nobody asks."""
+    if not wishes.cover:
+        return None
+    from pdp.cli.coverage_output import coverage_of
+
+    covered = coverage_of(compilation, result.counts, wishes.folder, wishes.minimum)
+    if wishes.html is not None:
+        covered.write_page(wishes.html, compilation.sources)
+    return covered
