@@ -22,7 +22,12 @@ _OPERATORS = MappingProxyType(
     }
 )
 _NUMBERS = frozenset({"int", "uint", "double"})
-_MACROS = ("all", "exists", "exists_one", "filter", "has", "map")
+# fmt: off
+_MACROS = (
+    "all", "exists", "existsOne", "exists_one", "filter", "has", "map", "optFlatMap", "optMap",
+    "sortBy", "transformList", "transformMap", "transformMapEntry",
+)
+# fmt: on
 _FUNCTIONS = tuple(
     sorted({function.name for function in FUNCTIONS if function.name.isidentifier()})
 )
@@ -69,6 +74,8 @@ _ELSEWHERE = MappingProxyType(
         "siblingOf": "write `isSiblingOf`",
         "timeSince": "write `now - t`",
         "toLowerCase": "write `x.caseFold()`, on both sides of a comparison",
+        "toUpperCase": "write `x.upperAscii()`",
+        "upper": "write `x.upperAscii()`",
         "lower": "write `x.caseFold()`, on both sides of a comparison",
     }
 )
