@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Generic, Protocol, TypeVar
 
-from pdp.model import Cause, Decision, Effect, Obligation, Reason, Verdict, distinct
+from pdp.model import Cause, Decision, Effect, Obligation, Reason, Verdict, distinct, in_order
 
 Facts = TypeVar("Facts", contravariant=True)  # noqa: PLC0105
 
@@ -78,11 +78,11 @@ class Rule(Protocol[Facts]):
 
 def any_of(verdicts: Iterable[Verdict]) -> Verdict:
     """Kleene OR; SPENT dominates. No short circuit, so order cannot matter."""
-    found = set(verdicts)
-    for verdict in (_SPENT, _TRUE, _DOUBT):
-        if verdict in found:
-            return verdict
-    return _FALSE
+    found = _FALSE
+    for verdict in verdicts:
+        if found is _FALSE or verdict is _SPENT or (verdict is _TRUE and found is _DOUBT):
+            found = verdict
+    return found
 
 
 def conjunction(
@@ -106,23 +106,23 @@ class _Tally(Generic[Facts]):
     def __init__(self, rules: Iterable[Rule[Facts]], facts: Facts) -> None:
         self.found: dict[tuple[Effect, Verdict], list[Rule[Facts]]] = {}
         for rule in rules:
-            verdict = conjunction(rule.roles, rule.when, facts)
-            self.found.setdefault((rule.effect, verdict), []).append(rule)
+            if (verdict := conjunction(rule.roles, rule.when, facts)) is not _FALSE:
+                self.found.setdefault((rule.effect, verdict), []).append(rule)
 
-    def of(self, effect: Effect, *verdicts: Verdict) -> list[Rule[Facts]]:
-        """The rules of one effect with one of these verdicts."""
-        return [rule for verdict in verdicts for rule in self.found.get((effect, verdict), ())]
+    def of(self, effect: Effect, verdict: Verdict) -> list[Rule[Facts]]:
+        """The rules of one effect with one verdict, which is not FALSE."""
+        return self.found.get((effect, verdict), [])
 
     def answer(self, effect: Effect, cause: Cause, made_by: list[Rule[Facts]]) -> Decision:
         """With the duties of its effect, and the words of its rules if they apply."""
-        names = tuple(sorted({rule.name for rule in made_by}))
-        possible = self.of(effect, _TRUE, _DOUBT, _SPENT)
-        duties = distinct(duty for rule in possible for duty in rule.obligations)
+        names = in_order([rule.name for rule in made_by])
+        possible = self.of(effect, _TRUE) + self.of(effect, _DOUBT) + self.of(effect, _SPENT)
+        duties = distinct([duty for rule in possible for duty in rule.obligations])
         if cause is not Cause.RULE:
             return Decision(effect, cause, names, duties)
-        advice = distinct(item for rule in made_by for item in rule.advice)
-        user = tuple(sorted({reason for rule in made_by for reason in rule.reason_user}))
-        admin = tuple(sorted({reason for rule in made_by for reason in rule.reason_admin}))
+        advice = distinct([item for rule in made_by for item in rule.advice])
+        user = in_order([reason for rule in made_by for reason in rule.reason_user])
+        admin = in_order([reason for rule in made_by for reason in rule.reason_admin])
         return Decision(effect, cause, names, duties, "", None, None, advice, user, admin)
 
 

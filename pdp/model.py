@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import enum
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from pdp.values import Value, canonical
 
@@ -168,10 +168,20 @@ class Obligation:
         return self._key[0]
 
 
-def distinct(duties: Iterable[Obligation]) -> tuple[Obligation, ...]:
+def distinct(duties: Sequence[Obligation]) -> tuple[Obligation, ...]:
     """Sorted, without duplicates."""
+    if not duties:
+        return ()
     by_key = {duty.key: duty for duty in duties}
     return tuple(by_key[key] for key in sorted(by_key))
+
+
+Ordered = TypeVar("Ordered", str, "Reason")
+
+
+def in_order(found: Sequence[Ordered]) -> tuple[Ordered, ...]:
+    """Names or reasons, sorted, without duplicates."""
+    return tuple(sorted(set(found))) if len(found) > 1 else tuple(found)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -199,7 +209,7 @@ class RecordRef:
     hash: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Decision:
     """One answer. `explanation` is there when it was asked for and granted; it decides nothing.
 
@@ -233,6 +243,38 @@ class Decision:
     # With the cause SCHEMA: what does not fit, `pdp.schema_check.Schemas.violation`.
     schema_violation: str = ""
     explanation: Explanation | None = None
+
+    # Three are made for each answer, and the generated `__init__` of a frozen class, a call of
+    # `object.__setattr__` for each field, takes three times as long.
+    # INVARIANT: sets every field; tests/test_model.py asks each.
+    def __init__(  # noqa: PLR0913, PLR0917 the fields
+        self,
+        effect: Effect,
+        cause: Cause,
+        rules: tuple[str, ...] = (),
+        obligations: tuple[Obligation, ...] = (),
+        decision_id: str = "",
+        bundle: BundleRef | None = None,
+        record: RecordRef | None = None,
+        advice: tuple[Obligation, ...] = (),
+        reason_user: tuple[Reason, ...] = (),
+        reason_admin: tuple[Reason, ...] = (),
+        schema_violation: str = "",
+        explanation: Explanation | None = None,
+    ) -> None:
+        made = self.__dict__
+        made["effect"] = effect
+        made["cause"] = cause
+        made["rules"] = rules
+        made["obligations"] = obligations
+        made["decision_id"] = decision_id
+        made["bundle"] = bundle
+        made["record"] = record
+        made["advice"] = advice
+        made["reason_user"] = reason_user
+        made["reason_admin"] = reason_admin
+        made["schema_violation"] = schema_violation
+        made["explanation"] = explanation
 
     def __bool__(self) -> bool:
         return self.effect is Effect.PERMIT

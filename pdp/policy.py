@@ -7,26 +7,27 @@ request. Nobody holds a half-compiled one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 from pdp import engine
 from pdp.actions import ANY_ACTION, ByAction, is_action
 from pdp.boundary import Admitted
+from pdp.candidates import Candidates, Kept
 from pdp.cel.compile import CompiledExpression, compile_expression
 from pdp.cel.limits import EvaluationLimits
 from pdp.cel.syntax import Expression
 from pdp.errors import PolicyError
 from pdp.model import Cause, Decision, Effect, Obligation, Reason, Verdict, deny
+from pdp.roles import ROLES_PATH, Facts, StaticRole
 from pdp.schema import SchemaDocument
 from pdp.schema_check import Schemas
-from pdp.values import Timestamp, Value
+from pdp.values import Timestamp
 
 # As the resource type of a document: its rules are candidates whatever the type.
 EVERY_RESOURCE = "*"
 # A text that goes out with answers: short enough for a page, and for a bounded answer.
 REASON_CHARACTERS_MAX = 500
-ROLES_PATH = ("subject.properties", "roles")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,32 +68,6 @@ class PolicyDocument:
     variables: tuple[tuple[str, Expression], ...]
     roles: tuple[RoleDocument, ...]
     rules: tuple[RuleDocument, ...]
-
-
-@dataclass(slots=True)
-class Facts:
-    """What conditions look at in one decision, and the roles already decided.
-
-    The memo only saves work: a role's verdict is a function of the attributes.
-    """
-
-    attributes: Mapping[str, Value]
-    memo: dict[int, Verdict] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class StaticRole:
-    """A role held through `subject.properties.roles`, a list of strings."""
-
-    name: str
-
-    def evaluate(self, facts: Facts) -> Verdict:
-        """In doubt when the list is absent or malformed: never "not held"."""
-        properties = facts.attributes["subject.properties"]
-        roles = properties.get("roles") if isinstance(properties, dict) else None
-        if type(roles) is not list or not all(type(role) is str for role in roles):
-            return Verdict.DOUBT
-        return Verdict.TRUE if self.name in roles else Verdict.FALSE
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -138,6 +113,11 @@ class Rule:
     expires_ns: int | None
     reads: frozenset[tuple[str, ...]]
 
+    @property
+    def is_timed(self) -> bool:
+        """Whether there are times when it does not hold."""
+        return self.starts_ns is not None or self.expires_ns is not None
+
     def is_current(self, now_ns: int) -> bool:
         """Expired when now >= expires; begun when now >= starts."""
         if self.starts_ns is not None and now_ns < self.starts_ns:
@@ -166,6 +146,7 @@ class PolicySet:
         self._of_every_type: ByAction[Rule] = ByAction()
         self._names: set[str] = set()
         self._rules: list[Rule] = []
+        self._found: Kept[Rule] = Kept()
         for document in documents:
             if document.name in self._names:
                 message = f"policy `{document.name}` is defined twice"
@@ -202,7 +183,7 @@ class PolicySet:
             other: what comes in their place, or None.
         """
         made = object.__new__(PolicySet)
-        made._schemas, made._names = self._schemas, self._names
+        made._schemas, made._names, made._found = self._schemas, self._names, Kept()
         made._by_type, made._of_every_type = dict(self._by_type), self._of_every_type
         made._rules = [rule for rule in self._rules if rule.name not in names]
         made._rules += () if other is None else other.rules
@@ -231,10 +212,16 @@ class PolicySet:
 
     def candidates(self, resource_type: str, action: str, now_ns: int) -> list[Rule]:
         """Rules of the type, or of every type, that name the action and are within their time."""
-        found = self._of_every_type.find(action)
+        return list(self._candidates(resource_type, action).current(now_ns))
+
+    def _candidates(self, resource_type: str, action: str) -> Candidates[Rule]:
+        """Found once for each type and action."""
+        if (kept := self._found.get(resource_type, action)) is not None:
+            return kept
+        rules = self._of_every_type.find(action)
         if (own := self._by_type.get(resource_type)) is not None:
-            found += own.find(action)
-        return [rule for rule in found if rule.is_current(now_ns)]
+            rules += own.find(action)
+        return self._found.keep(resource_type, action, Candidates(rules, _needs))
 
     def rules_about(self, resource_type: str) -> list[Rule]:
         """Every rule that holds for a resource type, whatever its actions and times. To explain."""
@@ -250,9 +237,10 @@ class PolicySet:
         if violation := self._schemas.violation(admitted.attributes):
             return replace(deny(Cause.SCHEMA), schema_violation=violation), []
         request = admitted.request
-        rules = self.candidates(request.resource.type, request.action.name, now_ns)
+        rules = self._candidates(request.resource.type, request.action.name)
         facts = Facts({**admitted.attributes, "now": Timestamp(now_ns)})
-        return engine.decide(rules, facts), rules
+        decision = engine.decide(rules.possible(facts.held, now_ns), facts)
+        return decision, list(rules.current(now_ns))
 
 
 class _Compiler:
@@ -354,6 +342,21 @@ class _Compiler:
 
 def _reason(rule: str, text: str) -> tuple[Reason, ...]:
     return (Reason(rule, text),) if text else ()
+
+
+def _needs(rule: Rule) -> frozenset[str] | None:
+    """Static roles without any of which a rule cannot apply; None: it may, without any.
+
+    A derived role is not held by whoever holds none of its sources, be its
+    condition in doubt or spent: false AND anything is false.
+    """
+    found: set[str] = set()
+    for role in rule.roles or ():
+        sources = (role,) if isinstance(role, StaticRole) else role.sources
+        if sources is None:
+            return None
+        found.update(source.name for source in sources)
+    return None if rule.roles is None else frozenset(found)
 
 
 def _reads(

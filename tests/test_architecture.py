@@ -25,6 +25,8 @@ RINGS: dict[str, tuple[str, ...]] = {
         "pdp.errors",
         "pdp.engine",
         "pdp.actions",
+        "pdp.candidates",
+        "pdp.roles",
         "pdp.boundary",
         "pdp.callers",
         "pdp.policy",

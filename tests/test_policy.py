@@ -30,13 +30,12 @@ from pdp.model import (
     Verdict,
 )
 from pdp.policy import (
-    Facts,
     PolicyDocument,
     PolicySet,
     RoleDocument,
     RuleDocument,
-    StaticRole,
 )
+from pdp.roles import Facts, StaticRole
 from pdp.values import Value
 
 LIMITS = EvaluationLimits()

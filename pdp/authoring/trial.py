@@ -134,7 +134,7 @@ def _texts(texts: Iterable[str]) -> str:
 
 def _duties(duties: Iterable[Obligation]) -> str:
     shown = []
-    for duty in distinct(duties):
+    for duty in distinct(tuple(duties)):
         properties = f" {render(dict(duty.properties))}" if duty.properties else ""
         shown.append(f"{duty.type}/{duty.id}{properties}")
     return ", ".join(shown) or "none"

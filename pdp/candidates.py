@@ -1,0 +1,120 @@
+"""The candidate rules of one resource type and action, and those that roles leave. Law ring: pure.
+
+A rule that needs one of some static roles does not apply to a subject that
+definitely holds none of them: its verdict is FALSE whatever its condition, and
+what is FALSE counts for nothing (`pdp.engine`). Such rules are not looked at;
+they are found, like the others, by the roles that are held. Where nobody can
+say which roles are held, all rules are looked at, and each says DOUBT or not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Generic, Protocol, TypeVar
+
+
+class Timed(Protocol):
+    """What holds for a time, or always."""
+
+    def is_current(self, now_ns: int) -> bool:
+        """Whether it holds now."""
+        ...
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether `is_current` can ever be false."""
+        ...
+
+
+R = TypeVar("R", bound=Timed)
+# More types than any tenant has, and more actions than any type has.
+_TYPES_MAX, _ACTIONS_MAX = 20_000, 256
+
+
+class Candidates(Generic[R]):
+    """Immutable; made once for each resource type and action.
+
+    Args:
+        rules: all that are of the type, or of every type, and name the action.
+        needs: the static roles of which a rule needs one, or None: it may apply
+            without any of them.
+    """
+
+    __slots__ = ("_by_role", "_open", "_rules", "_timed")
+
+    def __init__(self, rules: Iterable[R], needs: Callable[[R], frozenset[str] | None]) -> None:
+        self._rules = list(rules)
+        self._timed = any(rule.is_timed for rule in self._rules)
+        self._open: list[R] = []
+        self._by_role: dict[str, list[R]] = {}
+        for rule in self._rules:
+            roles = needs(rule)
+            if roles is None:
+                self._open.append(rule)
+            else:
+                for role in roles:
+                    self._by_role.setdefault(role, []).append(rule)
+
+    def __iter__(self) -> Iterator[R]:
+        return iter(self._rules)
+
+    def __len__(self) -> int:
+        return len(self._rules)
+
+    def current(self, now_ns: int) -> list[R]:
+        """Those within their time."""
+        return self._current(self._rules, now_ns)
+
+    def possible(self, held: frozenset[str] | None, now_ns: int) -> list[R]:
+        """Those within their time that may apply.
+
+        Args:
+            held: the static roles of the subject, or None: it is in doubt which.
+            now_ns: nanoseconds since the epoch.
+
+        Returns:
+            INVARIANT: whatever is left out would have had the verdict FALSE.
+            A rule may be there twice, which combining does not mind.
+        """
+        if held is None:
+            return self._current(self._rules, now_ns)
+        found, by_role = list(self._open), self._by_role
+        if by_role:
+            for role in held:
+                if role in by_role:
+                    found += by_role[role]
+        return self._current(found, now_ns)
+
+    def _current(self, rules: list[R], now_ns: int) -> list[R]:
+        if not self._timed:
+            return rules
+        return [rule for rule in rules if rule.is_current(now_ns)]
+
+
+class Kept(Generic[R]):
+    """Candidates that were found, by type and action. It saves work and changes nothing.
+
+    A caller may make up types and actions that a `*` is about, so it is bounded;
+    those that no rule is about are not kept.
+    """
+
+    __slots__ = ("_by_type",)
+
+    def __init__(self) -> None:
+        self._by_type: dict[str, dict[str, Candidates[R]]] = {}
+
+    def get(self, resource_type: str, action: str) -> Candidates[R] | None:
+        """What was found, if it is still kept."""
+        by_action = self._by_type.get(resource_type)
+        return None if by_action is None else by_action.get(action)
+
+    def keep(self, resource_type: str, action: str, found: Candidates[R]) -> Candidates[R]:
+        """Keep it; the same object."""
+        if len(found):
+            by_action = self._by_type.get(resource_type)
+            if by_action is None or len(by_action) >= _ACTIONS_MAX:
+                if len(self._by_type) >= _TYPES_MAX:
+                    self._by_type.clear()
+                by_action = self._by_type[resource_type] = {}
+            by_action[action] = found
+        return found
