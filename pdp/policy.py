@@ -223,6 +223,18 @@ class PolicySet:
             rules += own.find(action)
         return self._found.keep(resource_type, action, Candidates(rules, _needs))
 
+    def prepare(self, rules_max: int) -> None:
+        """Write the code of so many rules now, so that no request waits for it.
+
+        Of the others it is written at their first use, some 0.3 ms a condition.
+        Either way it is the same code: it follows from the rule alone.
+        """
+        for rule in self._rules[:rules_max]:
+            derived = [role.when for role in rule.roles or () if isinstance(role, DerivedRole)]
+            for when in (rule.when, *derived):
+                if when is not None:
+                    when.expression.prepare()
+
     def rules_about(self, resource_type: str) -> list[Rule]:
         """Every rule that holds for a resource type, whatever its actions and times. To explain."""
         own = self._by_type.get(resource_type)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -455,3 +457,44 @@ def test_generated_python_is_what_the_manual_shows(checker: Checker) -> None:
     shown = manual.partition("```python\n")[2].partition("\n```")[0]
     expression = decode(checker.check(source, CONDITION_VARIABLES).checked_expr, source)
     assert describe(resolve.resolve(expression, {}, LIMITS)) == shown
+
+
+def test_code_is_written_at_first_use_and_is_the_same_in_every_thread(checker: Checker) -> None:
+    """Eight threads at once get the verdict of a condition whose code was written before."""
+    source = "d.all(x, x > 0) && context.a == e"
+    prepared = compiled(checker, source)
+    prepared.prepare()
+    questions: list[dict[str, Any]] = [
+        {"d": [1, at % 3], "e": at % 2, "context": {"a": 1}} for at in range(64)
+    ]
+    want = [prepared.verdict(question) for question in questions]
+    for _ in range(20):
+        fresh = compiled(checker, source)
+        with ThreadPoolExecutor(8) as pool:
+            assert list(pool.map(fresh.verdict, questions)) == want
+
+
+def test_what_cannot_be_compiled_is_refused_before_its_first_use(checker: Checker) -> None:
+    """Code is written late, and refusals come early: nothing unknown waits for a request."""
+    tree = parse(checker, "d + 1 == 2")
+    assert isinstance(tree.root, Call)
+    unknown = dataclasses.replace(tree.root, overloads=("not_an_overload",))
+    with pytest.raises(ExpressionError):
+        compile_expression(Expression(unknown, tree.source), {}, LIMITS)
+
+
+def test_code_that_cannot_be_written_leaves_the_exact_tier(
+    checker: Checker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failure to write the fast tier changes no verdict, and is not kept."""
+
+    def broken(_program: Any) -> Any:
+        raise MemoryError
+
+    condition = compiled(checker, "d == 1")
+    monkeypatch.setattr("pdp.cel.compile.compile_fast", broken)
+    assert condition.verdict({"d": 1}) is Verdict.TRUE
+    monkeypatch.undo()
+    assert condition.verdict({"d": 2}) is Verdict.FALSE
+    condition.prepare()
+    assert condition._fast != condition._first
