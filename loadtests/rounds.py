@@ -1,9 +1,10 @@
 """Measuring on a machine that others use too: interleaved rounds, medians, ratios.
 
 Candidates take turns, a short round each, so that what disturbs one disturbs
-its neighbours. Of each candidate the median over the rounds counts; ratios are
-medians of the ratios within a round. Absolute times tell about the machine,
-ratios about the code.
+its neighbours. Time is the processor's, of the whole process: waiting for a
+core is not counted. Of each candidate the median over the rounds counts;
+ratios are medians of the ratios within a round. Absolute times tell about the
+machine, ratios about the code.
 """
 
 from __future__ import annotations
@@ -97,10 +98,10 @@ def _timed(step: Callable[[], object], calls: int) -> int:
     gc.disable()
     try:
         turns = itertools.repeat(None, calls)
-        started = time.perf_counter_ns()
+        started = time.process_time_ns()
         for _ in turns:
             step()
-        return time.perf_counter_ns() - started
+        return time.process_time_ns() - started
     finally:
         gc.enable()
 
