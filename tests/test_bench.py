@@ -23,7 +23,7 @@ from tests.conftest import ROOT
 
 SEED = 20_261_126
 # Before the rules; and what is missing or malformed, for which Cedar skips a rule.
-ASIDE = (Cause.INDETERMINATE, Cause.CALLER, Cause.IDENTITY)
+ASIDE = (Cause.INDETERMINATE, Cause.SCHEMA, Cause.CALLER, Cause.IDENTITY)
 MALFORMED = {
     "a delegation without an end delegates nothing",
     "a broken delegation does not shed its duty from another's permit",
