@@ -23,7 +23,8 @@ from pdp.boundary import Admitted
 from pdp.cel.compile import CompiledExpression
 from pdp.cel.trace import Site, Tracer
 from pdp.model import Cause, Decision, Verdict
-from pdp.policy import DerivedRole, Facts, PolicySet, Rule, StaticRole, When
+from pdp.policy import DerivedRole, PolicySet, Rule, When
+from pdp.roles import Facts, StaticRole
 from pdp.values import Timestamp
 
 RULE, CONDITION, OPERAND, BRANCH = "rule", "condition", "operand", "branch"
