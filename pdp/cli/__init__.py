@@ -14,6 +14,7 @@ import sys
 COMMANDS = (
     "check",
     "test",
+    "fmt",
     "explain",
     "dev",
     "bundle",
