@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from pdp.authoring import compilation
 from pdp.authoring.checker import CONDITION_VARIABLES, Checker
 from pdp.authoring.compilation import compile_document
 from pdp.boundary import InputLimits, admit
@@ -146,6 +147,11 @@ def test_every_signature_of_ours_is_on_the_page() -> None:
             result = SHORT.get(each.result, each.result)
             declared.add(f"{target}{each.function}({', '.join(kinds)}) -> {result}")
     assert set(re.findall(r"`([^`\n]+\) -> [^`\n]+)`", PAGE)) == declared
+
+
+def test_every_kind_of_document_is_on_the_page() -> None:
+    """The table names those that there are, and no others."""
+    assert set(re.findall(r"(?m)^\| `kind: (\w+)`", PAGE)) == set(compilation._KINDS)
 
 
 def test_every_type_is_on_the_page() -> None:
