@@ -189,6 +189,26 @@ def test_what_is_missing_is_named_where_it_is(
     assert sorted(missing(policies, table(*lines))) == sorted(told)
 
 
+def test_what_is_missing_in_a_shared_definition_is_named_there(checker: Checker) -> None:
+    """The place is in the shared document, for each policy that uses it."""
+    imported = POLICY.replace("static_roles: [member]", "imports: [words]")
+    imported = re.sub(r"(?s)variables:.*?rules:", "rules:", imported)
+    shared = "kind: shared\nname: words\n" + POLICY[POLICY.index("static") : POLICY.index("rules:")]
+    sources = {"p.yaml": imported, "words.yaml": shared, "c.yaml": CALLERS}
+    encoded = {path: text.encode() for path, text in sources.items()}
+    compilation = compile_sources(encoded, checker)
+    assert compilation.problems == ()
+    found = covered(compilation, table("day PERMIT DENY DENY - DENY"))
+    assert [
+        (gap.where.begin.path, gap.message)
+        for gap in gaps(found, located(found, compilation))
+        if gap.where.begin.path != "p.yaml"
+    ] == [
+        ("words.yaml", '`subject.id == "root"` was never true'),
+        ("words.yaml", "the condition of role `insider` was never false"),
+    ]
+
+
 def test_a_rule_is_covered_when_it_decided_not_when_it_is_in_doubt(checker: Checker) -> None:
     """A deny in doubt is in the answer with the cause INDETERMINATE: that is no test of it."""
     policy = POLICY.replace('subject.id == "eve"', "context.missing")

@@ -79,7 +79,7 @@ def _locate(spot: Spot, places: PolicyPlaces | None) -> Located | None:
         if not isinstance(node, Scalar):
             return None
         return Located(spot, node.content_position, node.locate(len(node.text) - 1), node.text)
-    scalar = places.when(spot.owner, spot.name)
+    scalar = places.text(spot.owner, spot.name)
     if scalar is None or spot.end <= spot.start:
         return None
     text = scalar.text[spot.start : spot.end]

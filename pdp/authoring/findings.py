@@ -151,6 +151,13 @@ KINDS = MappingProxyType(
                 "Use it, or remove it.",
             ),
             Kind(
+                "PC204",
+                "unused-shared-definition",
+                _W,
+                "a shared definition that no policy uses, or a document of them that none imports",
+                "It is still read, and reviewed, as if it meant something. Use it, or remove it.",
+            ),
+            Kind(
                 "PC301",
                 "permits-everything-to-anyone",
                 _W,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from pdp.authoring.nodes import List, Map, Node, Scalar
@@ -64,6 +64,17 @@ class PolicyPlaces:
         node = self.root.get("static_roles")
         items = node.items if isinstance(node, List) else ()
         return next((i.position for i in items if isinstance(i, Scalar) and i.text == name), None)
+
+    def definitions(self) -> Iterator[tuple[str, str, Position]]:
+        """Section, name and place of each static role, variable and derived role."""
+        node = self.root.get("static_roles")
+        for item in node.items if isinstance(node, List) else ():
+            if isinstance(item, Scalar):
+                yield "static_roles", item.text, item.position
+        for section in ("variables", "roles"):
+            node = self.root.get(section)
+            for key, _ in node.entries if isinstance(node, Map) else ():
+                yield section, key.text, key.position
 
     def when(self, kind: str, name: str) -> Scalar | None:
         """The text of a condition: of a `rule`, a `role` or a `variable`, if it is here."""
