@@ -109,14 +109,14 @@ class _Tally(Generic[Facts]):
             if (verdict := conjunction(rule.roles, rule.when, facts)) is not _FALSE:
                 self.found.setdefault((rule.effect, verdict), []).append(rule)
 
-    def of(self, effect: Effect, verdict: Verdict) -> list[Rule[Facts]]:
-        """The rules of one effect with one verdict, which is not FALSE."""
-        return self.found.get((effect, verdict), [])
+    def of(self, effect: Effect, *verdicts: Verdict) -> list[Rule[Facts]]:
+        """The rules of one effect with one of these verdicts, none of them FALSE."""
+        return [rule for verdict in verdicts for rule in self.found.get((effect, verdict), ())]
 
     def answer(self, effect: Effect, cause: Cause, made_by: list[Rule[Facts]]) -> Decision:
         """With the duties of its effect, and the words of its rules if they apply."""
         names = in_order([rule.name for rule in made_by])
-        possible = self.of(effect, _TRUE) + self.of(effect, _DOUBT) + self.of(effect, _SPENT)
+        possible = self.of(effect, _TRUE, _DOUBT, _SPENT)
         duties = distinct([duty for rule in possible for duty in rule.obligations])
         if cause is not Cause.RULE:
             return Decision(effect, cause, names, duties)
