@@ -29,8 +29,8 @@ from pdp.bundle.contents import (
     compile_bundle,
     read_bundle,
 )
-from pdp.bundle.keeper import PREPARED_RULES_MAX
 from pdp.bundle.manifest import MANIFEST_NAME, Manifest
+from pdp.bundle.tenants import PREPARED_RULES_MAX
 from pdp.callers import CallerEntry, CallerPolicy
 from pdp.cel.limits import EvaluationLimits
 from pdp.checked_expr import decode

@@ -268,7 +268,7 @@ class DecisionPoint:
             return deny(Cause.DEADLINE)
         # (3) The whole request sees this version, whatever a poll brings meanwhile.
         snapshot = call.snapshot = self._snapshots.current()
-        if snapshot is None:
+        if snapshot is None or call.request.tenant in snapshot.unserved:
             return deny(Cause.NO_BUNDLE)
         # (4) Expired, or the clock ran backwards. No grace.
         if snapshot.is_stale(call.clock_ns):

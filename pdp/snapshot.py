@@ -32,6 +32,7 @@ class Snapshot:
         ref: revision and digest.
         fresh_until_ns: from this instant on the answer is STALE.
         clock_mark_ns: the clock was at least here; see design section 6.
+        unserved: tenants that this PDP is to serve and whose bundle cannot be used.
     """
 
     policies: Mapping[str, PolicySet]
@@ -40,6 +41,7 @@ class Snapshot:
     ref: BundleRef
     fresh_until_ns: int
     clock_mark_ns: int = field(default=0)
+    unserved: frozenset[str] = frozenset()
 
     def is_stale(self, clock_ns: int) -> bool:
         """Expired, or the clock ran backwards. There is no grace."""

@@ -15,6 +15,8 @@ a step exists before the step before it has succeeded.
      (9) the bundle was not signed after now
     (10) denials parse
     (11) documents decode and compile; exactly one caller policy
+         Where several tenants are served, (8), (9) and (11) are each tenant's own
+         affair: one whose bundle fails is not served, and the others go on.
     (12) fresh until when, and not over already
     (13) kept files and state file are durable
     (14) the snapshot is swapped in
@@ -33,16 +35,9 @@ from typing import Literal
 
 from tuf.api.exceptions import DownloadError, DownloadLengthMismatchError, RepositoryError
 
-from pdp.admission import Denials
 from pdp.bundle import freshness
 from pdp.bundle.anchor import Anchor
-from pdp.bundle.contents import (
-    check_manifest,
-    compile_bundle,
-    read_bundle,
-    refuse_other_tenants,
-)
-from pdp.bundle.denials import DENIALS_BYTES_MAX, parse_denials
+from pdp.bundle.denials import DENIALS_BYTES_MAX
 from pdp.bundle.manifest import digest_of
 from pdp.bundle.memory import Memory, MemoryFolder
 from pdp.bundle.settings import (
@@ -53,19 +48,20 @@ from pdp.bundle.settings import (
     bundle_target,
 )
 from pdp.bundle.store import Deadline, HostileStoreError, KeptStore, Store, open_store
-from pdp.bundle.trust import Kept, VerifiedSet, Wanted, root_problem, verify_repository
-from pdp.callers import CallerPolicy
+from pdp.bundle.tenants import Loaded, load_tenants
+from pdp.bundle.trust import (
+    Kept,
+    VerifiedSet,
+    Wanted,
+    root_problem,
+    verify_repository,
+)
 from pdp.cel.limits import EvaluationLimits
 from pdp.errors import BundleError, BundleRefusedError, ConfigurationError, StateFileError
 from pdp.model import BundleRef
-from pdp.policy import PolicySet
 from pdp.snapshot import Snapshot
 
 PollOutcome = Literal["unchanged", "updated", "unreachable", "refused"]
-
-
-# Their code is written before the bundle is taken into use: a third of a second at most.
-PREPARED_RULES_MAX = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,17 +82,6 @@ class PollResult:
     def verified(self) -> bool:
         """Whether the store's current state was verified."""
         return self.outcome in {"unchanged", "updated"}
-
-
-@dataclass(frozen=True, slots=True)
-class _Loaded:
-    """What steps 8 to 11 made, and of which bytes: the same bytes are not compiled twice."""
-
-    digest: bytes
-    policies: dict[str, PolicySet]
-    callers: CallerPolicy
-    denials: Denials
-    signed_at_ns: int
 
 
 class BundleKeeper:
@@ -129,7 +114,7 @@ class BundleKeeper:
         self._memory: Memory | None = None
         self._kept = Kept()
         self._saved = Kept()
-        self._loaded: _Loaded | None = None
+        self._loaded: Loaded | None = None
         self._snapshot: Snapshot | None = None
         self._wanted = [
             Wanted(
@@ -236,6 +221,8 @@ class BundleKeeper:
             return _explain(error, store.last), error
         fresh = f"fresh until {freshness.shown(snapshot.fresh_until_ns)}"
         detail = f"revision {snapshot.ref.revision}, {fresh}"
+        for tenant, why in sorted((self._loaded.unserved if self._loaded else {}).items()):
+            detail += f"; tenant `{tenant}` is not served: {' '.join(why.split())[:200]}"
         updated = before is None or before.ref != snapshot.ref
         return PollResult("updated" if updated else "unchanged", detail), None
 
@@ -261,8 +248,10 @@ class BundleKeeper:
         freshness.refuse_changed(verified.revision, digest, memory)
         # (8) to (11) contents, unless these very bytes were compiled before
         loaded = self._loaded
-        if loaded is None or loaded.digest != digest:
-            loaded = self._compile(verified, digest, now_ns)
+        if loaded is None or loaded.digest != digest or loaded.unserved:
+            loaded = load_tenants(
+                verified, digest, loaded, settings, self._limits, self.anchor, now_ns
+            )
         # (12) fresh until
         first_ns = freshness.first_verified_ns(verified.versions["timestamp"], memory, now_ns)
         until_ns = freshness.fresh_until_ns(expires, first_ns, settings.freshness_max_s)
@@ -282,35 +271,9 @@ class BundleKeeper:
             ref=BundleRef(verified.revision, digest),
             fresh_until_ns=until_ns,
             clock_mark_ns=mark_ns,
+            unserved=frozenset(loaded.unserved),
         )
         return self._snapshot
-
-    def _compile(self, verified: VerifiedSet, digest: bytes, now_ns: int) -> _Loaded:
-        limits = self._settings.limits.archive
-        policies: dict[str, PolicySet] = {}
-        callers: list[CallerPolicy] = []
-        signed_at_ns = 0
-        bundles = {}
-        for tenant in self._settings.tenants:
-            target = verified.targets[bundle_target(tenant)]
-            # (8) shape and digests
-            bundle = read_bundle(target.data, limits)
-            check_manifest(bundle.manifest, target.custom, self.anchor)
-            # (9) signed ahead
-            freshness.refuse_signed_ahead(bundle.manifest.signed_at_ns, now_ns)
-            signed_at_ns = max(signed_at_ns, bundle.manifest.signed_at_ns)
-            bundles[tenant] = bundle
-        # (10) denials
-        denials = parse_denials(verified.targets[EMERGENCY_TARGET].data)
-        # (11) compile
-        for tenant, bundle in bundles.items():
-            policies[tenant], entries = compile_bundle(bundle, self._limits, self.anchor)
-            policies[tenant].prepare(PREPARED_RULES_MAX)
-            if len(bundles) > 1:
-                refuse_other_tenants(tenant, entries)
-            callers.append(entries)
-        merged = CallerPolicy(tuple(entry for policy in callers for entry in policy.entries))
-        return _Loaded(digest, policies, merged, denials, signed_at_ns)
 
     def _save(self, folder: MemoryFolder, kept: Kept) -> None:
         folder.write_kept(kept)
