@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from pdp import schema, schema_check
 from pdp.authoring import definitions, documents, fields, policy_document, sources
 from pdp.authoring.checker import CONDITION_VARIABLES, Checker
-from pdp.authoring.compilation import compile_document
+from pdp.authoring.compilation import compile_document, compile_sources
 from pdp.authoring.findings import KINDS
 from pdp.authoring.matrices import CELLS_MAX
 from pdp.authoring.policy_tests import CAUSES
@@ -184,6 +185,11 @@ def test_every_limit_on_the_page_is_in_force() -> None:
         limits.nodes_max,
         limits.depth_max,
     ]
+    assert shown["a schema"] == [
+        schema.NODES_MAX,
+        schema.DEPTH_MAX,
+        schema_check.PATTERN_CHARACTERS_MAX,
+    ]
     assert shown["a justification, an owner"] == [fields.PROSE.characters_max]
     assert shown["a reason"] == [policy_document.REASON.characters_max]
 
@@ -199,3 +205,22 @@ def test_every_word_of_json_schema_on_the_page_is_supported_and_no_other() -> No
     """The table of words is the reader's."""
     shown = {name for row in table("word") for name in re.findall(r"`([$\w-]+)`", row[0])}
     assert shown == {*KEYWORDS, *ROOT_KEYWORDS}
+
+
+def test_what_the_page_says_about_schemas_pdp_check_says(checker: Checker) -> None:
+    """Each condition of the table, beside the schema of the page."""
+    text = dict(BLOCKS)["a schema"].encode()
+    said = {
+        "stauts": "has no `stauts` in its schema (did you mean `status`?)",
+        "aproved": "is never `aproved` (did you mean `approved`?)",
+        '"5"': "is an int and never equals a string",
+        "first_day": "(read it as a time, `timestamp(…)`)",
+        "team": "`resource.properties.team` may be absent",
+    }
+    rows = table("in a condition")
+    assert len(rows) == len(said)
+    for (condition, _), expected in zip(rows, said.values(), strict=True):
+        rule = f"{RULE}    when: |\n      {condition.strip('`')}\n"
+        policy = HEAD.replace("resource: r", "resource: leave_request") + rule
+        found = compile_sources({"p.yaml": policy.encode(), "s.yaml": text}, checker).problems
+        assert any(expected in str(problem) for problem in found), condition

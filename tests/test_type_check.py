@@ -275,3 +275,23 @@ def test_what_schemas_show_to_be_wrong_twin_without_guard(
     monkeypatch.setattr(typed_conditions._Policy, "check", lambda _: None)
     text, _ = unmarked(policy_text({"rule": "when: resource.properties.stauts == 'draft'\n"}))
     assert compile_case(text, checker).problems == ()
+
+
+def test_what_is_wrong_in_shared_definitions_is_named_there(checker: Checker) -> None:
+    """The place is in the document that is imported, once, whoever imports it."""
+    shared = (
+        b"kind: shared\nname: words\nvariables:\n  is_draft: resource.properties.stauts == 'a'\n"
+    )
+    policies = {
+        f"{name}.yaml": (
+            f"policy: {name}\nresource: r\nimports: [words]\nrules:\n"
+            "  - {id: a, effect: deny, actions: [read], when: is_draft}\n"
+        ).encode()
+        for name in ("one", "two")
+    }
+    found = compile_sources(
+        {"callers.yaml": CALLERS, "words.yaml": shared, **policies, **schema_documents()}, checker
+    )
+    (problem,) = found.problems
+    assert str(problem).startswith("words.yaml:4:33: `resource.properties` has no `stauts`")
+    assert found.policies == ()

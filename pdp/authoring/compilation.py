@@ -213,9 +213,11 @@ class _Compilation:
     def _check_types(self) -> None:
         """Compare conditions with schemas; a policy that has a problem is none any more."""
         for policy in list(self.policies):
-            before = len(self.problems)
-            check_types([policy], self.roots, self.read_schemas, self.problems)
-            if len(self.problems) > before:
+            found = Problems()
+            check_types([policy], self.roots, self.read_schemas, found)
+            for problem in found.sorted():
+                self.problems.note(problem)
+            if len(found):
                 path = self.names[policy.name].path
                 self.documents = [each for each in self.documents if each.source_path != path]
                 self.policies.remove(policy)

@@ -15,6 +15,7 @@ COMMANDS = (
     "check",
     "test",
     "fmt",
+    "schema",
     "explain",
     "dev",
     "bundle",

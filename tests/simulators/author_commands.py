@@ -25,7 +25,7 @@ Command = Callable[..., Done]
 
 def real_process(*arguments: str) -> Done:
     """The same in a process of its own."""
-    program = "import pdp.cli; pdp.cli.COMMANDS = ('check', 'test'); pdp.cli.main()"
+    program = "import pdp.cli; pdp.cli.COMMANDS = ('check', 'test', 'schema'); pdp.cli.main()"
     done = subprocess.run(
         [sys.executable, "-c", program, *arguments],
         capture_output=True,
