@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 from pdp import engine
 from pdp.boundary import Admitted
-from pdp.cel.compile import CompiledExpression
 from pdp.cel.trace import Seen, Site, Trace, Tracer
 from pdp.errors import member
 from pdp.explanation import (
@@ -173,6 +172,21 @@ def flips(verdicts: Sequence[tuple[str, Effect, Verdict]], effect: Effect) -> li
     return found
 
 
+def explain_condition(
+    tracer: Tracer, text: str, attributes: Mapping[str, Value], limits: ExplanationLimits
+) -> ExplainedCondition:
+    """An expression by itself, part by part.
+
+    Args:
+        tracer: of it.
+        text: it, as written.
+        attributes: what it looks at.
+        limits: of the explanation.
+    """
+    work = _Explainer(Facts(attributes), limits)
+    return work.watched(tracer, cut(text, limits.characters_max))
+
+
 class _Explainer:
     """One explanation in the making."""
 
@@ -261,10 +275,10 @@ class _Explainer:
             # Evaluated in the decision, as all others were; only not again, to be watched.
             self.truncated = True
             return ExplainedCondition(text, when.evaluate(self.facts))
-        return self._watched(when.expression, text)
+        return self.watched(when.expression.tracer(), text)
 
-    def _watched(self, expression: CompiledExpression, text: str) -> ExplainedCondition:
-        tracer = expression.tracer()
+    def watched(self, tracer: Tracer, text: str) -> ExplainedCondition:
+        """A condition, evaluated once more."""
         trace = tracer.trace(self.facts.attributes)
         self.units_left -= trace.units
         self._note_missing(tracer, trace)

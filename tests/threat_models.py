@@ -26,7 +26,7 @@ from tests.conftest import ROOT
 
 FOLDER = ROOT / "docs" / "threat-model"
 PAGE = FOLDER / "README.md"
-FLOWS = ("decide", "bundle", "record", "serve", "client")
+FLOWS = ("decide", "bundle", "record", "serve", "client", "explain")
 
 STRIDE = {
     "S": "spoofing",

@@ -17,6 +17,8 @@ COMMANDS = (
     "fmt",
     "schema",
     "explain",
+    "repl",
+    "diff",
     "dev",
     "bundle",
     "serve",

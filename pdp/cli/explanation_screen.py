@@ -59,6 +59,15 @@ def show(explanation: Explanation) -> None:
         screen.print(tree, soft_wrap=False)
 
 
+def show_condition(condition: ExplainedCondition) -> None:
+    """Print an expression and its parts."""
+    screen = out if out.is_terminal else Console(highlight=False, width=_PIPE_WIDTH)
+    root = Tree("")
+    _condition(root, "", condition)
+    for branch in root.children:
+        screen.print(branch, soft_wrap=False)
+
+
 def _trees(explanation: Explanation) -> Iterable[Tree | Text]:
     """What there is to print, in order."""
     rules = Tree("rules considered")

@@ -46,6 +46,7 @@ class Edition:
         callers: the caller policy.
         schemas: the schemas.
         policy_set: compiled, as in a PDP.
+        tenants: by name; the policies stand for every tenant that the caller policy names.
         ref: revision and digest as records name them, of what was published.
     """
 
@@ -54,13 +55,8 @@ class Edition:
     callers: CallerPolicy
     schemas: tuple[SchemaDocument, ...]
     policy_set: PolicySet
+    tenants: Mapping[str, PolicySet]
     ref: BundleRef | None = None
-
-    @property
-    def tenants(self) -> dict[str, PolicySet]:
-        """The policies stand for every tenant that the caller policy names."""
-        named = {tenant for entry in self.callers.entries for tenant in entry.tenants} - {ANY}
-        return dict.fromkeys(sorted(named) or [TENANT], self.policy_set)
 
     def decide(
         self, admitted: Admitted, caller: Caller, now_ns: int
@@ -135,7 +131,9 @@ def _edition(label: str, documents: Mapping[str, bytes], ref: BundleRef | None =
     schemas = tuple(each for each in decoded if isinstance(each, SchemaDocument))
     (callers,) = (each for each in decoded if isinstance(each, CallerPolicy))
     policy_set = PolicySet(policies, EvaluationLimits(), schemas)
-    return Edition(label, policies, callers, schemas, policy_set, ref)
+    named = {tenant for entry in callers.entries for tenant in entry.tenants} - {ANY}
+    tenants = dict.fromkeys(sorted(named) or [TENANT], policy_set)
+    return Edition(label, policies, callers, schemas, policy_set, tenants, ref)
 
 
 def _read(path: Path, bytes_max: int) -> bytes:
