@@ -435,7 +435,8 @@ def replay_in_a_process(tmp_path: Path, count: int) -> tuple[dict[str, Any], flo
         child = subprocess.Popen([sys.executable, "-c", program, *arguments], stdout=out, cwd=ROOT)
         _, status, usage = os.wait4(child.pid, 0)
         seconds = time.monotonic() - started
-        assert os.waitstatus_to_exitcode(status) == 1
+        child.returncode = os.waitstatus_to_exitcode(status)
+        assert child.returncode == 1
         out.seek(0)
         told = json.load(out)["replay"]
     shutil.rmtree(log)
@@ -443,11 +444,12 @@ def replay_in_a_process(tmp_path: Path, count: int) -> tuple[dict[str, Any], flo
 
 
 @pytest.mark.prove
+@pytest.mark.timeout(3600)
 def test_a_million_records_replay_in_the_memory_of_a_few(tmp_path: Path, ledger: Ledger) -> None:
-    """1,000,000 records take at most 32 MiB more than 5,000, and every difference is counted."""
+    """1,000,000 records take at most 64 MiB more than 5,000, and every difference is counted."""
     few, _, small = replay_in_a_process(tmp_path, 5_000)
     many, seconds, large = replay_in_a_process(tmp_path, 1_000_000)
     ledger(seconds=round(seconds), peak_mib=large >> 20, peak_of_5000_mib=small >> 20)
     assert many["asked"] == 1_000_000
     assert many["different"] == {name: 200 * n for name, n in few["different"].items()}
-    assert large < small + (32 << 20)
+    assert large < small + (64 << 20)
