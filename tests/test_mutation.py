@@ -15,12 +15,12 @@ from pdp.authoring.checker import Checker
 from pdp.authoring.compilation import (
     Compilation,
     compile_directory,
-    compile_document,
     compile_sources,
 )
 from pdp.authoring.document_mutants import Mutant
 from pdp.authoring.equivalence import behaviour
 from pdp.authoring.mutation import Fate, Mutation, all_mutants
+from pdp.authoring.nodes import Map, Scalar
 from pdp.authoring.policy_tests import TestRow, read_tests
 from pdp.authoring.sources import read_folder
 from pdp.authoring.yaml_edits import applied
@@ -201,32 +201,48 @@ def meaning(document: PolicyDocument, names: frozenset[str]) -> object:
     return behaviour(replace(document, rules=kept), frozenset(), EvaluationLimits())
 
 
-def assert_shown_is_tried(mutant: Mutant, checker: Checker) -> bool:
-    """Compile the mutant's text, and compare; whether it compiles at all."""
+def assert_shown_is_tried(mutant: Mutant, original: Compilation, checker: Checker) -> bool:
+    """Compile all with the mutant's text, and compare; whether it compiles at all."""
     text = applied(mutant.source.text, mutant.edits)
     path = mutant.source.path
-    found = compile_document(path, text.encode(), checker)
+    schemas = {path for path, root in original.roots.items() if is_schema(root)}
+    # What can never be by a schema would be refused; here that is no matter.
+    sources = {path: text for path, text in original.sources.items() if path not in schemas}
+    found = compile_sources({**sources, path: text.encode()}, checker)
     if found.problems:
         # As a whole it may be a number now to whoever uses it.
         return False
-    (document,) = found.policies
-    if mutant.document is None:
+    if not mutant.documents:
         assert mutant.rules.isdisjoint(found.rule_names)
         return True
-    assert meaning(document, mutant.rules) == meaning(mutant.document, mutant.rules), (
-        mutant.part,
-        mutant.what,
-        mutant.diff(path),
-    )
+    compiled = {document.name: document for document in found.policies}
+    for document in mutant.documents:
+        assert meaning(compiled[document.name], mutant.rules) == meaning(document, mutant.rules), (
+            mutant.part,
+            mutant.what,
+            mutant.diff(path),
+        )
+    tried = {document.name for document in mutant.documents}
+    for document in original.policies:
+        if document.name not in tried:
+            names = frozenset(f"{document.name}/{rule.id}" for rule in document.rules)
+            assert meaning(compiled[document.name], names) == meaning(document, names)
     return True
+
+
+def is_schema(root: Map) -> bool:
+    """Whether a document is a schema."""
+    kind = root.get("kind")
+    return isinstance(kind, Scalar) and kind.text == "schema"
 
 
 def test_the_diff_of_a_mutant_is_the_policy_that_was_tried(checker: Checker) -> None:
     """Of every kind, in every style of YAML: the changed text compiles to the changed tree."""
-    found = list(all_mutants(compiled(ALL_KINDS, checker)))
+    original = compiled(ALL_KINDS, checker)
+    found = list(all_mutants(original))
     assert {mutant.kind for mutant in found} == KINDS
     assert len(found) >= 80
-    compiling = [mutant for mutant in found if assert_shown_is_tried(mutant, checker)]
+    compiling = [mutant for mutant in found if assert_shown_is_tried(mutant, original, checker)]
     assert len(compiling) == len(found)
 
 
@@ -236,8 +252,9 @@ def test_the_diff_of_every_mutant_of_the_samples_is_the_policy_that_was_tried(
     name: str, checker: Checker, ledger: Ledger
 ) -> None:
     """All of them, without exception."""
-    found = list(all_mutants(compile_directory(ROOT / "policies" / name, checker)))
-    compiling = [mutant for mutant in found if assert_shown_is_tried(mutant, checker)]
+    original = compile_directory(ROOT / "policies" / name, checker)
+    found = list(all_mutants(original))
+    compiling = [mutant for mutant in found if assert_shown_is_tried(mutant, original, checker)]
     ledger(seed="none: all of them", cases=len(found), compiling=len(compiling))
     assert len(compiling) == len(found) >= 300
 
@@ -259,6 +276,78 @@ def test_mutants_are_the_same_each_time(checker: Checker) -> None:
     assert [(t.mutant.part, t.mutant.what, t.fate) for t in one.tried] == [
         (t.mutant.part, t.mutant.what, t.fate) for t in two.tried
     ]
+
+
+# -- what several policies share -----------------------------------------------------
+
+SHARED = """\
+kind: shared
+name: common
+static_roles: [clerk]
+variables:
+  small: context.n < 5
+  number: context.n
+roles:
+  near:
+    from: [clerk]
+    when: small && context.near == true
+"""
+
+
+def sharing(name: str, resource: str, when: str, roles: str = "") -> bytes:
+    """A policy that imports the shared definitions and uses them."""
+    text = (
+        f"policy: {name}\nresource: {resource}\nimports: [common]\nrules:\n"
+        f"  - {{id: a, effect: permit, actions: [read], {roles}when: {when}, justification: j}}\n"
+    )
+    return text.encode()
+
+
+def shared_by_two(checker: Checker) -> Compilation:
+    """Two policies, on two resource types, with the same definitions."""
+    sources = {
+        "callers.yaml": CALLERS.encode(),
+        "a.yaml": sharing("a", "r", "small"),
+        "b.yaml": sharing("b", "other", "number == 3 || small", "roles: [near], "),
+        "common.yaml": SHARED.encode(),
+    }
+    found = compile_sources(sources, checker)
+    assert found.problems == ()
+    return found
+
+
+def test_a_mistake_in_shared_definitions_is_one_mutant_of_all_policies(checker: Checker) -> None:
+    """One change of the shared text changes each policy that uses it, and no other."""
+    original = shared_by_two(checker)
+    found = [mutant for mutant in all_mutants(original) if mutant.source.path == "common.yaml"]
+    seen = {
+        (mutant.part, mutant.what): {document.name for document in mutant.documents}
+        for mutant in found
+    }
+    assert len(seen) == len(found)
+    assert seen["common, variable small", "`<` is `<=`"] == {"a", "b"}
+    assert seen["common, role near", "held by anyone"] == {"b"}
+    assert all(assert_shown_is_tried(mutant, original, checker) for mutant in found)
+
+
+def test_a_mistake_in_shared_definitions_is_noticed_by_a_row_of_any_policy(
+    checker: Checker,
+) -> None:
+    """A row of the first policy kills what changes both; without the row, it survives."""
+    compilation = shared_by_two(checker)
+    assert compilation.callers is not None
+    fates = []
+    for texts in ((), (row("at the limit", "DENY", n=5),)):
+        found = mutation.run(
+            compilation, compilation.callers, rows(row("t", "PERMIT", n=1), *texts)
+        )
+        (fate,) = {
+            tried.fate
+            for tried in found.tried
+            if (tried.mutant.part, tried.mutant.what) == ("common, variable small", "`<` is `<=`")
+        }
+        fates.append(fate)
+    assert fates == [Fate.SURVIVED, Fate.KILLED]
 
 
 # -- what is noticed ---------------------------------------------------------------

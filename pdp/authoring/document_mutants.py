@@ -8,6 +8,7 @@ and the change of the text that an author would see for it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -37,8 +38,8 @@ class Mutant:
         what: what is different, for people.
         source: the document's text.
         edits: what is different in it.
-        document: the policy with the mistake, and with those of its rules only that may
-            behave differently; None when none is left.
+        documents: the policies with the mistake, and with those of their rules only that
+            may behave differently; several if it is in what they share, none if no rule is left.
         rules: names of those rules.
     """
 
@@ -47,7 +48,7 @@ class Mutant:
     what: str
     source: Source
     edits: tuple[TextEdit, ...]
-    document: PolicyDocument | None
+    documents: tuple[PolicyDocument, ...]
     rules: frozenset[str]
 
     @property
@@ -80,19 +81,55 @@ def mutants(document: PolicyDocument, root: Map, actions: Iterable[str]) -> Iter
     yield from _Mutants(document, root, sorted(set(actions) - {ANY_ACTION})).all()
 
 
-class _Mutants:
-    """The mutants of one policy."""
+def definition_mutants(
+    documents: Iterable[PolicyDocument], root: Map, name: str
+) -> Iterator[Mutant]:
+    """Every mutant of shared definitions.
 
-    def __init__(self, document: PolicyDocument, root: Map, actions: list[str]) -> None:
+    A change is one mistake in all policies that carry the definition; one that the types of
+    some of them do not allow is none.
+
+    Args:
+        documents: the policies that see them, as checked.
+        root: the shared document, as written.
+        name: its name.
+    """
+    seen: dict[tuple[str, str, tuple[TextEdit, ...]], list[Mutant]] = {}
+    carried: Counter[str] = Counter()
+    for document in documents:
+        made = list(_Mutants(document, root, [], name).definitions())
+        carried.update({mutant.part for mutant in made})
+        for mutant in made:
+            seen.setdefault((mutant.part, mutant.what, mutant.edits), []).append(mutant)
+    for (part, _, _), same in seen.items():
+        if len(same) == carried[part]:
+            yield replace(
+                same[0],
+                documents=tuple(each for mutant in same for each in mutant.documents),
+                rules=frozenset().union(*(mutant.rules for mutant in same)),
+            )
+
+
+class _Mutants:
+    """The mutants of one policy, or of what it sees of a shared document."""
+
+    def __init__(
+        self, document: PolicyDocument, root: Map, actions: list[str], owner: str = ""
+    ) -> None:
         self.document = document
         self.root = root
         self.actions = actions
+        self.owner = owner or document.name
         self.uses = _uses(document)
+
+    def definitions(self) -> Iterator[Mutant]:
+        """Those of the variables and roles that the text defines."""
+        yield from self._variables()
+        yield from self._roles()
 
     def all(self) -> Iterator[Mutant]:
         """All of them, in the order of the document."""
-        yield from self._variables()
-        yield from self._roles()
+        yield from self.definitions()
         items = _items(self.root, "rules")
         for index, (rule, node) in enumerate(zip(self.document.rules, items, strict=False)):
             if not isinstance(node, Map):
@@ -110,12 +147,12 @@ class _Mutants:
         kept = tuple(rules)
         name = self.document.name
         return Mutant(
-            f"{name}{part}",
+            f"{self.owner}{part}",
             changed.kind,
             changed.what,
             self.root.source,
             changed.edits,
-            replace(document, rules=kept) if kept else None,
+            (replace(document, rules=kept),) if kept else (),
             frozenset(f"{name}/{rule.id}" for rule in kept),
         )
 

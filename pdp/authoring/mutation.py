@@ -9,21 +9,21 @@ from __future__ import annotations
 
 import enum
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from pdp.authoring import trial
 from pdp.authoring.compilation import Compilation
-from pdp.authoring.document_mutants import Mutant, mutants
-from pdp.authoring.documents import read_document
+from pdp.authoring.document_mutants import Mutant, definition_mutants, mutants
 from pdp.authoring.equivalence import always_denied, behaviour
-from pdp.authoring.nodes import Map, Scalar
+from pdp.authoring.imports import is_shared
+from pdp.authoring.nodes import Scalar
+from pdp.authoring.places import by_policy
 from pdp.authoring.policy_tests import TestRow
-from pdp.authoring.problems import Problems
 from pdp.callers import CallerPolicy
 from pdp.cel.limits import EvaluationLimits
 from pdp.errors import PolicyError
-from pdp.policy import PolicyDocument, PolicySet
+from pdp.policy import PolicySet
 
 # A bundle of some thousand rules; of more mutants every second, third and so on is tried.
 MUTANTS_MAX = 10_000
@@ -82,19 +82,25 @@ class Mutation:
 
 
 def all_mutants(compilation: Compilation) -> Iterator[Mutant]:
-    """Every mutant of the policies, in the order of paths and lines."""
+    """Every mutant of policies and shared definitions, in the order of paths and lines."""
     policies = {policy.name: policy for policy in compilation.policies}
     actions: dict[str, set[str]] = {}
-    for policy in compilation.policies:
-        named = {action for rule in policy.rules for action in rule.actions}
-        actions.setdefault(policy.resource_type, set()).update(named)
+    for document in compilation.policies:
+        named = {action for rule in document.rules for action in rule.actions}
+        actions.setdefault(document.resource_type, set()).update(named)
+    places = by_policy(compilation.roots.values())
     for file in compilation.documents:
-        root = read_document(file.source_path, file.source, Problems())
-        name = root.get("policy") if isinstance(root, Map) else None
-        if root is None or not isinstance(name, Scalar) or name.text not in policies:
+        root = compilation.roots[file.source_path]
+        shared = is_shared(root)
+        name = root.get("name" if shared else "policy")
+        if not isinstance(name, Scalar):
             continue
-        policy = policies[name.text]
-        yield from mutants(policy, root, actions[policy.resource_type])
+        if shared:
+            seeing = [p for p in compilation.policies if root in places[p.name].imported]
+            yield from definition_mutants(seeing, root, name.text)
+        elif name.text in policies:
+            policy = policies[name.text]
+            yield from mutants(policy, root, actions[policy.resource_type])
 
 
 def run(
@@ -160,30 +166,44 @@ class _Trying:
         """Try one."""
         if not mutant.rules:
             return Tried(mutant, Fate.EQUIVALENT)
-        name = next(iter(mutant.rules)).partition("/")[0]
-        document = self.documents[name]
+        changed, patches = self.policies, []
         try:
-            patch = None if mutant.document is None else PolicySet([mutant.document], self.limits)
+            for kind, names in self._by_type(mutant).items():
+                coming = [each for each in mutant.documents if each.resource_type == kind]
+                patch = PolicySet(coming, self.limits) if coming else None
+                changed = changed.exchanged(kind, names, patch)
+                patches += [] if patch is None else [patch]
         except PolicyError:
             return Tried(mutant, Fate.INVALID)
-        changed = self.policies.exchanged(document.resource_type, mutant.rules, patch)
-        for row in self._concerned(mutant, patch):
+        for row in self._concerned(mutant, patches):
             (outcome,) = trial.run(changed, self.callers, (row,))
             if not outcome.passed:
                 return Tried(mutant, Fate.KILLED, row.name)
-        fate = Fate.EQUIVALENT if self._is_equivalent(mutant, document) else Fate.SURVIVED
-        return Tried(mutant, fate)
+        return Tried(mutant, Fate.EQUIVALENT if self._is_equivalent(mutant) else Fate.SURVIVED)
 
-    def _concerned(self, mutant: Mutant, patch: PolicySet | None) -> list[TestRow]:
+    def _by_type(self, mutant: Mutant) -> Mapping[str, frozenset[str]]:
+        """The rules of a mutant, by the resource type that they are of."""
+        found: dict[str, set[str]] = {}
+        for name in mutant.rules:
+            kind = self.documents[name.partition("/")[0]].resource_type
+            found.setdefault(kind, set()).add(name)
+        return {kind: frozenset(names) for kind, names in sorted(found.items())}
+
+    def _concerned(self, mutant: Mutant, patches: Iterable[PolicySet]) -> list[TestRow]:
         """Rows that a mutant's rules can have part in; first those that they decide."""
         found = []
         for row, looked_at, named in self.rows:
-            if mutant.rules & looked_at or (patch is not None and self._candidates(patch, row)):
+            if mutant.rules & looked_at or any(self._candidates(each, row) for each in patches):
                 found.append((mutant.rules.isdisjoint(named), row))
         return [row for _, row in sorted(found, key=lambda item: item[0])]
 
-    def _is_equivalent(self, mutant: Mutant, document: PolicyDocument) -> bool:
-        denied = self.denied[document.resource_type]
-        before = tuple(r for r in document.rules if f"{document.name}/{r.id}" in mutant.rules)
-        original = behaviour(replace(document, rules=before), denied, self.limits)
-        return original == behaviour(mutant.document, denied, self.limits)
+    def _is_equivalent(self, mutant: Mutant) -> bool:
+        after = {document.name: document for document in mutant.documents}
+        for name in {rule.partition("/")[0] for rule in mutant.rules}:
+            document = self.documents[name]
+            denied = self.denied[document.resource_type]
+            rules = tuple(r for r in document.rules if f"{name}/{r.id}" in mutant.rules)
+            before = behaviour(replace(document, rules=rules), denied, self.limits)
+            if before != behaviour(after.get(name), denied, self.limits):
+                return False
+        return True
