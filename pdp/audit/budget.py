@@ -91,11 +91,13 @@ class Budget:
     limits: SpoolLimits
     _segments: dict[SegmentName, _Used] = field(default_factory=dict)
     _all: _Used = field(default_factory=_Used)
+    reserve_bytes: int = field(init=False)  # kept for counts
 
-    @property
-    def reserve_bytes(self) -> int:
-        """Kept for counts."""
-        return min(_RESERVE_BYTES_MAX, self.limits.directory_bytes_max // _RESERVE_SHARE)
+    def __post_init__(self) -> None:
+        """Computed once: it is asked for with each record."""
+        self.reserve_bytes = min(
+            _RESERVE_BYTES_MAX, self.limits.directory_bytes_max // _RESERVE_SHARE
+        )
 
     @property
     def total_bytes(self) -> int:
@@ -116,7 +118,10 @@ class Budget:
 
     def charge(self, segment: SegmentName, use: Use, size: int) -> None:
         """Count bytes that were written, whether or not they are durable."""
-        for used in (self._segments.setdefault(segment, _Used()), self._all):
+        its = self._segments.get(segment)
+        if its is None:
+            its = self._segments[segment] = _Used()
+        for used in (its, self._all):
             used.total += size
             if use is Use.DENIAL:
                 used.denials += size

@@ -46,13 +46,9 @@ def new_decision_id(clock_ns: int) -> str:
     before 1970 or after 10889 counts as the nearest that can be written.
     """
     milliseconds = min(max(clock_ns // _NS_PER_MS, 0), 2**48 - 1)
-    chance = int.from_bytes(_CHANCE.take(), "big")
-    number = (
-        milliseconds << 80
-        | 0x7 << 76
-        | (chance >> 68 & 0xFFF) << 64
-        | 0b10 << 62
-        | chance & 0x3FFF_FFFF_FFFF_FFFF
-    )
-    text = f"{number:032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    chance = _CHANCE.take()
+    # Two bits say which variant of UUID it is; digit for digit this is quicker than as one number.
+    variant = 0x8000 | int.from_bytes(chance[:2], "big") & 0x3FFF
+    digits = chance[2:].hex()
+    when = f"{milliseconds:012x}"
+    return f"{when[:8]}-{when[8:]}-7{digits[:3]}-{variant:04x}-{digits[4:]}"

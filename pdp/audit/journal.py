@@ -240,9 +240,11 @@ class Journal:
             return SpoolError(f"a record's body has at most {ENTRY_BYTES_MAX} bytes")
         use = Use.PERMIT if waiting.entry.effect == EFFECT_PERMIT else Use.DENIAL
         size = self._appender.size_of(len(waiting.body))
-        if not self._budget.admits(use, size):
+        admitted = self._budget.admits(use, size)
+        if not admitted:
             self._look_for_room()
-        if self._budget.admits(use, size):
+            admitted = self._budget.admits(use, size)
+        if admitted:
             self._budget.charge(self._appender.segment, use, size)
             return None
         if use is Use.DENIAL:
