@@ -36,6 +36,7 @@ from pdp.decision_point import Clock, SystemClock
 from pdp.identity.rotation import IdentityFiles
 from pdp.identity.server_svid import load_server_svid
 from pdp.server.listener import DurableRecorder, Server, check_free
+from pdp.server.scheduling import helping_threads
 from pdp.server.upkeep import IdentityWatch, poll_forever, tell_poll
 from pdp.telemetry import Telemetry
 
@@ -107,23 +108,24 @@ async def serve(
         # (3) What fails verification ends the process here.
         opened.push_async_callback(asyncio.to_thread, keeper.close)
         tell_poll(telemetry, await asyncio.to_thread(keeper.start))
-        # (4) Also makes durable what an earlier boot left.
-        spool = await asyncio.to_thread(_open_spool, settings, clock)
-        opened.push_async_callback(asyncio.to_thread, spool.close)
-        telemetry.log("info", "spool_opened", pdp_id=spool.pdp_id)
-        server = Server(
-            identity,
-            keeper,
-            recorder_of(spool),
-            listen=settings.listen,
-            limits=settings.limits,
-            capture=settings.record.capture,
-            clock=clock,
-            telemetry=telemetry,
-        )
-        # A server that was bound must be stopped, or its port stays taken.
-        opened.push_async_callback(server.stop, 0)
-        address = await server.bind()
+        with helping_threads():
+            # (4) Also makes durable what an earlier boot left.
+            spool = await asyncio.to_thread(_open_spool, settings, clock)
+            opened.push_async_callback(asyncio.to_thread, spool.close)
+            telemetry.log("info", "spool_opened", pdp_id=spool.pdp_id)
+            server = Server(
+                identity,
+                keeper,
+                recorder_of(spool),
+                listen=settings.listen,
+                limits=settings.limits,
+                capture=settings.record.capture,
+                clock=clock,
+                telemetry=telemetry,
+            )
+            # A server that was bound must be stopped, or its port stays taken.
+            opened.push_async_callback(server.stop, 0)
+            address = await server.bind()
         # (5) From here on there are answers.
         await server.start()
         watch = IdentityWatch(
