@@ -211,10 +211,17 @@ def test_saves_are_checked_served_and_tested(start: type[Dev], notes: Path) -> N
     assert ask(program) == "DENY RULE notes/everybody-reads"
     dev.until(r"DENY    RULE +web  user:ana  read  note:n-1  notes/everybody-reads")
 
+    # A new kind of document, which nobody uses: `pdp check` says so, and so does this.
+    (notes / "words.yaml").write_text("kind: shared\nname: words\nvariables: {v: now == now}\n")
+    dev.until(r"words\.yaml:2:7: warning\[PC204\]: no policy imports these shared definitions$")
+    dev.until(r"1 shared document: serving revision 4; 0 tests passed, 1 failed$")
+    (notes / "words.yaml").unlink()
+    dev.until(r"serving revision 5; 0 tests passed, 1 failed$")
+
     (notes / "notes_test.yaml").write_text(TESTS.replace("PERMIT", "DENY"))
-    dev.until(r"no change of policies, serving revision 3; 1 test passed, 0 failed$")
+    dev.until(r"no change of policies, serving revision 5; 1 test passed, 0 failed$")
     (notes / "notes_test.yaml").write_text("kind: tests\n")
-    dev.until(r"serving revision 3; 1 problem in tests, none was run$")
+    dev.until(r"serving revision 5; 1 problem in tests, none was run$")
     # The sources were read, and nothing else.
     assert (notes / "callers.yaml").read_text() == CALLERS
     assert sorted(path.name for path in notes.iterdir()) == [

@@ -94,8 +94,8 @@ def test_a_finding_is_named_where_it_is(case: Mapping[str, Any], checker: Checke
 def test_every_kind_of_finding_is_in_the_table() -> None:
     """A kind that no case shows could be one that nothing finds."""
     shown = {said.split()[0] for case in CASES for said in case["findings"]}
-    # What is shared needs two documents: it has a test of its own.
-    assert shown == {kind for kind in KINDS if not kind.startswith("PC0")} - {"PC204"}
+    # What is shared, and schemas, need two documents: they have tests of their own.
+    assert shown == {kind for kind in KINDS if not kind.startswith("PC0")} - {"PC204", "PC205"}
 
 
 def test_a_policy_with_problems_has_no_findings(checker: Checker) -> None:
@@ -130,6 +130,65 @@ def test_shared_definitions_that_nobody_uses_are_found_and_the_others_are_not(
         ("PC204", "words.yaml: lonely"),
         ("PC204", "words.yaml: nobodys"),
     ]
+
+
+SCHEMA = "schema: {type: object, properties: {a: {type: string}}, additionalProperties: true}\n"
+
+
+def of_schemas(checker: Checker, policy: str, callers: str, *abouts: str) -> list[tuple[str, str]]:
+    """Message and hint of each finding about these schemas."""
+    sources = {"q.yaml": policy.encode(), "z.yaml": callers.encode()}
+    for index, about in enumerate(abouts):
+        sources[f"s{index}.yaml"] = f"kind: schema\n{about}\n{SCHEMA}".encode()
+    compilation = compile_sources(sources, checker)
+    assert compilation.problems == ()
+    found = review.review(compilation, CLOCK)
+    return [(f.message, f.suggestion) for f in found if f.kind.id == "PC205"]
+
+
+def test_a_schema_with_a_misspelt_name_is_found(checker: Checker) -> None:
+    """It would refuse nothing: of each part of a request, beside one that is about something."""
+    good = ("resource: r", "subject: user", "action: read", "context: r", 'context: "*"')
+    assert of_schemas(checker, RULE, CALLERS, *good) == []
+    bad = ("resource: rr", "subject: usr", "action: raed", "context: other")
+    assert of_schemas(checker, RULE, CALLERS, *bad) == [
+        (
+            "the schema is about nothing: no policy governs resources of type `rr`",
+            "did you mean `r`?",
+        ),
+        (
+            "the schema is about nothing: no caller may ask for subjects of type `usr`",
+            "did you mean `user`?",
+        ),
+        (
+            "the schema is about nothing: no rule is about the action `raed`",
+            "did you mean `read`?",
+        ),
+        (
+            "the schema is about nothing: no policy governs resources of type `other`",
+            "correct the name, or remove the schema",
+        ),
+    ]
+
+
+def test_a_schema_that_could_be_about_something_is_not_found(checker: Checker) -> None:
+    """Rules for every type, patterns of actions, subjects with a token: nothing is certain."""
+    policy = RULE.replace("resource: r", 'resource: "*"').replace("[read]", '["re:*"]')
+    abouts = ("resource: any", "context: any", "action: re:ad")
+    assert of_schemas(checker, policy, CALLERS, *abouts, "subject: user") == []
+    token = re.sub(r"subjects: .*", "subjects: {token: required}", CALLERS)
+    assert of_schemas(checker, policy, token, "subject: any") == []
+
+
+def test_a_document_by_itself_is_used_by_whoever_is_not_looked_at(checker: Checker) -> None:
+    """An editor checks one file: who imports it, and what a schema is about, is elsewhere."""
+    for text in (
+        "kind: shared\nname: words\nstatic_roles: [a]\n",
+        f"kind: schema\nresource: r\n{SCHEMA}",
+    ):
+        compilation = compile_document("d.yaml", text.encode(), checker)
+        assert compilation.problems == ()
+        assert review.review(compilation, CLOCK) == ()
 
 
 def test_a_deny_of_every_type_shadows_permits_of_each(checker: Checker) -> None:
@@ -338,7 +397,7 @@ def test_sarif_of_all_kinds_of_findings_follows_the_schema(tmp_path: Path, pdp: 
         (folder / f"q{index}.yaml").write_text(text)
     done = pdp("check", "a folder", "--sarif", "-", "--now", NOW, cwd=tmp_path)
     found = results(json.loads(done.stdout))
-    kinds = {kind for kind in KINDS if not kind.startswith("PC0")} - {"PC204"}
+    kinds = {kind for kind in KINDS if not kind.startswith("PC0")} - {"PC204", "PC205"}
     assert {one["ruleId"] for one in found} == kinds
     uris = {one["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] for one in found}
     assert all(uri.startswith("a%20folder/q") for uri in uris)

@@ -158,6 +158,13 @@ KINDS = MappingProxyType(
                 "It is still read, and reviewed, as if it meant something. Use it, or remove it.",
             ),
             Kind(
+                "PC205",
+                "unused-schema",
+                _W,
+                "a schema of what no policy and no caller knows",
+                "A misspelt name would leave the requests that were meant without a schema.",
+            ),
+            Kind(
                 "PC301",
                 "permits-everything-to-anyone",
                 _W,

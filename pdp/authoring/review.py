@@ -8,25 +8,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 from pdp.authoring.acceptance import accepted_in
 from pdp.authoring.compilation import Compilation
 from pdp.authoring.expressions import free_names
 from pdp.authoring.findings import KINDS, TIMED, Finding
 from pdp.authoring.folding import ALWAYS, NEVER, Folding, Outcome, Outcomes, start_of
-from pdp.authoring.imports import is_shared
 from pdp.authoring.nodes import Scalar
 from pdp.authoring.places import PolicyPlaces, by_policy
 from pdp.authoring.problems import one_of, word
 from pdp.authoring.shadowing import Deny, shadows
 from pdp.authoring.times import shown
+from pdp.authoring.unused import unused
 from pdp.callers import ANY, CallerPolicy
 from pdp.cel.limits import EvaluationLimits
 from pdp.cel.syntax import Expression
 from pdp.errors import Position
 from pdp.model import Effect
 from pdp.policy import EVERY_RESOURCE, PolicyDocument, RuleDocument
+from pdp.values import NANOS
 
+# How far `pdp check` looks ahead if it is not told.
+HORIZON_NS: Final = 30 * 24 * 3600 * NANOS
 _DOUBT: Outcomes = frozenset({Outcome.DOUBT})
 _ALWAYS_DOUBT = "each of its evaluations is an error: a text for a number, a division by zero"
 
@@ -59,37 +63,7 @@ def review(compilation: Compilation, clock: Clock) -> tuple[Finding, ...]:
         for policy in policies
         for finding in policy.with_acceptance(policy.findings(denies))
     ]
-    return tuple(sorted([*found, *_unused_shared(compilation, places)], key=_order))
-
-
-def _unused_shared(
-    compilation: Compilation, places: Mapping[str, PolicyPlaces]
-) -> Iterator[Finding]:
-    """Shared documents that nobody imports, and definitions in them that nobody uses.
-
-    A compiled policy carries what it uses of what it imports, and nothing else.
-    """
-    used: dict[str, set[tuple[str, str]]] = {}
-    for policy in compilation.policies:
-        carried = [("variables", name) for name, _ in policy.variables]
-        carried += [("roles", role.name) for role in policy.roles]
-        carried += [("static_roles", name) for name in policy.static_roles]
-        for root in places[policy.name].imported:
-            used.setdefault(root.source.path, set()).update(carried)
-    for path, root in compilation.roots.items():
-        if not is_shared(root):
-            continue
-        shared = PolicyPlaces(root)
-        if path not in used:
-            message, at = "no policy imports these shared definitions", shared.at("name")
-            yield Finding(KINDS["PC204"], message, at, "import them, or remove them", path)
-            continue
-        for section, name, at in shared.definitions():
-            if (section, name) not in used[path]:
-                message = f"no policy uses the shared definition {word(name)}"
-                yield Finding(
-                    KINDS["PC204"], message, at, "use it, or remove it", f"{path}: {name}"
-                )
+    return tuple(sorted([*found, *unused(compilation, places)], key=_order))
 
 
 def _order(finding: Finding) -> tuple[str, int, int, str, str]:

@@ -47,6 +47,9 @@ class Screen:
             problems.show(problem, report.folder, report.sources)
         if report.refused:
             out.print(Text.assemble(("error: ", "bold red"), printable(report.refused)))
+        # Once for each change of policies: a save of tests changes none of them.
+        for finding in report.findings if report.is_new else ():
+            problems.show_finding(finding, report.folder, report.sources)
         show_failed(report.outcomes, report.folder)
         out.print(Text.assemble((_time(report.time_ns), "dim"), "  ", _verdict(report)))
         if report.telling and report.telling != self._told:

@@ -14,7 +14,9 @@ from pathlib import Path
 from pdp.authoring import trial
 from pdp.authoring.checker import Checker
 from pdp.authoring.compilation import Compilation, compile_sources
+from pdp.authoring.findings import Finding
 from pdp.authoring.policy_tests import TestRow, read_tests, unknown_rules
+from pdp.authoring.review import HORIZON_NS, Clock, review
 from pdp.authoring.sources import Sources, read_folder
 from pdp.authoring.trial import Outcome
 from pdp.cel.limits import EvaluationLimits
@@ -57,6 +59,7 @@ class Report:
         test_problems: of tests, which then are not run.
         outcomes: of the tests.
         telling: rules that could notice the trust domain of development.
+        findings: what `pdp check` finds in policies without problems, but for what is accepted.
     """
 
     folder: Path
@@ -70,6 +73,7 @@ class Report:
     test_problems: tuple[PolicyError, ...] = ()
     outcomes: tuple[Outcome, ...] = ()
     telling: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
     @property
     def published(self) -> bool:
@@ -154,7 +158,13 @@ class Workbench:
             test_problems=test_problems,
             outcomes=outcomes,
             telling=telling_rules(policies, compilation, now_ns),
+            findings=_findings(compilation, now_ns),
         )
+
+
+def _findings(compilation: Compilation, now_ns: int) -> tuple[Finding, ...]:
+    found = review(compilation, Clock(now_ns, HORIZON_NS))
+    return tuple(finding for finding in found if not finding.accepted)
 
 
 def _words(error: Exception) -> str:
