@@ -7,7 +7,7 @@ what an author tests is what the PDP answers. The steps, in this order:
     2 no entry of the caller policy is about the caller               DENY(CALLER)
     3 the tenant cannot be resolved                                   InvalidRequestError
     4 no entry covers tenant, resource type and action, and the
-      wish for an explanation if there is one                         DENY(CALLER)
+      wish for an explanation and the batch, if there are             DENY(CALLER)
     5 a subject token came, or one is required                        DENY(IDENTITY)
     6 the caller may not assert subjects of this type                 DENY(CALLER)
     7 the subject is denied by the emergency list                     DENY(IDENTITY)
@@ -97,6 +97,8 @@ def decide(
     admitted: Admitted,
     caller: Caller,
     now_ns: int,
+    *,
+    batch: bool = False,
 ) -> tuple[Decision, list[Rule]]:
     """The whole answer to one admitted request, but for time and durability.
 
@@ -107,6 +109,7 @@ def decide(
         admitted: the request, past the boundary, admitted for this `caller`.
         caller: the verified workload.
         now_ns: nanoseconds since the epoch; `now` in conditions.
+        batch: whether the request is one of a batch.
 
     Returns:
         The decision, and the candidate rules it looked at: none when it was
@@ -124,7 +127,7 @@ def decide(
     if not allowed:
         return deny(Cause.CALLER), []
     tenant = resolve_tenant(policies, allowed, request.tenant)
-    covering = callers.covering(caller.spiffe_id, tenant, request)
+    covering = callers.covering(caller.spiffe_id, tenant, request, batch=batch)
     if not covering:
         return deny(Cause.CALLER), []
     # Until token verification comes, a token is evidence nobody has checked:

@@ -15,7 +15,8 @@ from pdp.model import Request
 
 ANY = "*"
 EXPLAIN = "explain"
-MAY = frozenset({EXPLAIN, "batch", "search"})
+BATCH = "batch"
+MAY = frozenset({EXPLAIN, BATCH, "search"})
 # Workloads whose entries are kept; more than any fleet has at once.
 _KNOWN_MAX = 4_096
 
@@ -140,11 +141,14 @@ class CallerPolicy:
             self._known[spiffe_id] = found
         return found
 
-    def covering(self, spiffe_id: str, tenant: str, request: Request) -> tuple[CallerEntry, ...]:
+    def covering(
+        self, spiffe_id: str, tenant: str, request: Request, *, batch: bool = False
+    ) -> tuple[CallerEntry, ...]:
         """The entries that cover this request, subject aside.
 
         One that asks for an explanation is covered only by an entry that may: an
-        explanation shows policies, and entries are not merged here either.
+        explanation shows policies, and entries are not merged here either. The
+        same for one of a batch, which takes much of the PDP at a time.
         """
         resource, action, explain = request.resource.type, request.action.name, request.explain
         return tuple(
@@ -155,6 +159,7 @@ class CallerPolicy:
                 and _covers(entry.resources, resource)
                 and _covers(entry.actions, action)
                 and (not explain or EXPLAIN in entry.may)
+                and (not batch or BATCH in entry.may)
             ]
         )
 

@@ -25,12 +25,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol
 
 from pdp import admission, boundary
-from pdp.audit.decision_id import new_decision_id
 from pdp.audit.entry import (
     Capture,
     Evidence,
@@ -42,11 +40,11 @@ from pdp.audit.entry import (
 )
 from pdp.audit.patience import Patience, TooLateError, outcome
 from pdp.boundary import Admitted, InputLimits
+from pdp.call import Answer, Call, Moment, Refused, named, with_record
 from pdp.errors import InvalidRequestError, SpoolError, SpoolSuppressedError
 from pdp.explaining import RULE_CAUSES, explain
 from pdp.explanation import Explanation
-from pdp.model import BundleRef, Caller, Cause, Decision, Effect, RecordRef, Request, deny
-from pdp.policy import Rule
+from pdp.model import Caller, Cause, Decision, Effect, RecordRef, Request, deny
 from pdp.snapshot import Snapshot
 from pdp.telemetry import Telemetry
 from pdp.v1 import audit_pb2
@@ -101,41 +99,6 @@ class Recorder(Protocol):
         being recorded fails with `SpoolSuppressedError`. Nobody retries.
         """
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A decision, and for a door: what was wrong with the request.
-
-    INVARIANT: where `invalid` is set, the decision is a denial.
-    """
-
-    decision: Decision
-    invalid: InvalidRequestError | None = None
-
-
-@dataclass(slots=True)
-class _Call:
-    """One request on its way. Filled step by step; a step that fails leaves the rest empty."""
-
-    question: Request | Admitted
-    caller: Caller
-    deadline: float
-    received: Received | None
-    clock_ns: int = 0
-    now_ns: int = 0
-    admitted: Admitted | None = None
-    snapshot: Snapshot | None = None
-    rules: Sequence[Rule] = ()
-    invalid: InvalidRequestError | None = None
-
-    @property
-    def request(self) -> Request:
-        return self.question.request if isinstance(self.question, Admitted) else self.question
-
-    @property
-    def bundle(self) -> BundleRef | None:
-        return None if self.snapshot is None else self.snapshot.ref
 
 
 class DecisionPoint:
@@ -203,7 +166,7 @@ class DecisionPoint:
     ) -> Answer:
         """`authorize`, with what a door tells its caller besides."""
         try:
-            answer = await self._answer(_Call(question, caller, deadline, received))
+            answer = await self._answer(Call(question, caller, deadline, received))
             decision = answer.decision
             self._telemetry.count("decisions", decision.effect.name, decision.cause.name)
         except Exception:  # noqa: BLE001 the promise: even the handling of a failure may fail
@@ -211,7 +174,7 @@ class DecisionPoint:
         else:
             return answer
 
-    async def _answer(self, call: _Call) -> Answer:
+    async def _answer(self, call: Call) -> Answer:
         try:
             decision = await self._concluded(call, self._decide(call))
         except Exception as error:  # noqa: BLE001 whatever broke, the answer is DENY, recorded
@@ -223,7 +186,7 @@ class DecisionPoint:
             decision = self._explained(call, decision)
         return Answer(decision, call.invalid)
 
-    def _explained(self, call: _Call, decision: Decision) -> Decision:
+    def _explained(self, call: Call, decision: Decision) -> Decision:
         """The decision as it is, with why.
 
         INVARIANT: whoever gets here with a decision of the rules was admitted by an entry that
@@ -254,9 +217,14 @@ class DecisionPoint:
         place = "" if trace is None else f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
         self._telemetry.log("error", "decision_failed", error=type(error).__name__, place=place)
 
-    def _decide(self, call: _Call) -> Decision:
-        """Steps 1 to 5. Synchronous: one request sees one moment and one version."""
-        call.clock_ns = call.now_ns = self._clock.wall_ns()
+    def _decide(self, call: Call, moment: Moment | None = None) -> Decision:
+        """Steps 1 to 5. Synchronous: one request sees one moment and one version.
+
+        Args:
+            call: which.
+            moment: that of its batch, if it is part of one.
+        """
+        call.clock_ns = call.now_ns = moment.clock_ns if moment else self._clock.wall_ns()
         # (1) A bare request is judged here; a door's was judged there.
         try:
             call.admitted = self._admit(call)
@@ -267,7 +235,7 @@ class DecisionPoint:
         if self._clock.monotonic() >= call.deadline:
             return deny(Cause.DEADLINE)
         # (3) The whole request sees this version, whatever a poll brings meanwhile.
-        snapshot = call.snapshot = self._snapshots.current()
+        snapshot = call.snapshot = moment.snapshot if moment else self._snapshots.current()
         if snapshot is None or call.request.tenant in snapshot.unserved:
             return deny(Cause.NO_BUNDLE)
         # (4) Expired, or the clock ran backwards. No grace.
@@ -283,40 +251,32 @@ class DecisionPoint:
                 call.admitted,
                 call.caller,
                 call.now_ns,
+                batch=moment is not None,
             )
         except InvalidRequestError as error:
             call.invalid = error
             return deny(Cause.INVALID)
         return decision
 
-    def _admit(self, call: _Call) -> Admitted:
+    def _admit(self, call: Call) -> Admitted:
         if isinstance(call.question, Admitted):
             return call.question
+        if isinstance(call.question, Refused):
+            raise call.question.error
         return boundary.admit(call.question, call.caller, self._limits)
 
-    async def _concluded(self, call: _Call, decision: Decision) -> Decision:
+    async def _concluded(self, call: Call, decision: Decision) -> Decision:
         """Steps 6 to 8."""
         if decision.effect is Effect.PERMIT and self._clock.monotonic() >= call.deadline:
             # Evaluation took the rest of the time; a permit that nobody waits for is not recorded.
             decision = deny(Cause.DEADLINE)
-        decision = Decision(
-            decision.effect,
-            decision.cause,
-            decision.rules,
-            decision.obligations,
-            new_decision_id(call.clock_ns),
-            call.bundle,
-            None,
-            decision.advice,
-            decision.reason_user,
-            decision.reason_admin,
-            schema_violation=decision.schema_violation,
-        )
+        decision = named(decision, call)
         # (6) Every answer is recorded, denials too.
-        record = await self._record(call, decision)
+        entry = build_entry(decision, self._evidence(call))
+        record = await self._record(entry, call.clock_ns, call.deadline)
         if decision.effect is not Effect.PERMIT:
             # A denial that could not be recorded in time leaves all the same, counted.
-            return _with_record(decision, record)
+            return with_record(decision, record)
         # (7) INVARIANT: below this line the record of the permit is durable.
         if record is None or self._clock.monotonic() >= call.deadline:
             return Decision(
@@ -326,16 +286,16 @@ class DecisionPoint:
         call.clock_ns = self._clock.wall_ns()
         if call.snapshot is None or call.snapshot.is_stale(call.clock_ns):
             return await self._concluded(call, deny(Cause.STALE))
-        return _with_record(decision, record)
+        return with_record(decision, record)
 
-    async def _record(self, call: _Call, decision: Decision) -> RecordRef | None:
+    async def _record(
+        self, entry: audit_pb2.DecisionRecord, clock_ns: int, deadline: float
+    ) -> RecordRef | None:
         """The durable record, or None: there is none in time."""
         try:
-            future = self._recorder.append(
-                build_entry(decision, self._evidence(call)), call.clock_ns
-            )
+            future = self._recorder.append(entry, clock_ns)
             if not future.done():
-                self._patience.watch(future, call.deadline - self._clock.monotonic())
+                self._patience.watch(future, deadline - self._clock.monotonic())
             record = await outcome(future)
         except SpoolSuppressedError:
             self._telemetry.count("records", "suppressed")
@@ -352,7 +312,7 @@ class DecisionPoint:
             return record
         return None
 
-    def _evidence(self, call: _Call) -> Evidence:
+    def _evidence(self, call: Call) -> Evidence:
         admitted, received = call.admitted, call.received
         full = self._capture is Capture.FULL
         if admitted is None:
@@ -375,21 +335,3 @@ class DecisionPoint:
         return Evidence(
             call.request, call.caller, attributes, digest, admitted=admitted is not None
         )
-
-
-def _with_record(decision: Decision, record: RecordRef | None) -> Decision:
-    if record is None:
-        return decision
-    return Decision(
-        decision.effect,
-        decision.cause,
-        decision.rules,
-        decision.obligations,
-        decision.decision_id,
-        decision.bundle,
-        record,
-        decision.advice,
-        decision.reason_user,
-        decision.reason_admin,
-        decision.schema_violation,
-    )

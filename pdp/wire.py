@@ -197,7 +197,7 @@ def _bundle_to_pb(bundle: BundleRef) -> pb.BundleRef:
 
 
 def decision_to_pb(
-    decision: Decision, request_id: str, request_digest: bytes
+    decision: Decision, request_id: str, request_digest: bytes, invalid: str = ""
 ) -> pb.AuthorizeResponse:
     """Encode an answer.
 
@@ -205,6 +205,7 @@ def decision_to_pb(
         decision: what the decision point answered.
         request_id: as the request had it.
         request_digest: SHA-256 of the request message as received.
+        invalid: what was wrong with the request, where it was one of several.
 
     Raises:
         InvalidRequestError: an obligation cannot be encoded; a bundle that was
@@ -224,6 +225,7 @@ def decision_to_pb(
         if record is None
         else {"pdp_id": record.pdp_id, "seq": record.seq, "hash": record.hash},
         schema_violation=decision.schema_violation,
+        invalid=invalid,
     )
     for obligation in decision.obligations:
         obligation_to_pb(obligation, out.obligations.add())

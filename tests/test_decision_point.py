@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pdp import admission, boundary, decision_point
+from pdp import admission, boundary, call, decision_point
 from pdp.admission import Denials
 from pdp.audit import entry as entries
 from pdp.audit import patience
@@ -26,6 +26,7 @@ from pdp.audit.decision_id import _Chance, new_decision_id
 from pdp.audit.entry import Capture, Evidence, Received, build_entry
 from pdp.audit.log import ENTRY_BYTES_MAX
 from pdp.boundary import InputLimits
+from pdp.call import Call
 from pdp.callers import CallerEntry
 from pdp.decision_point import DecisionPoint
 from pdp.errors import InvalidRequestError
@@ -220,7 +221,7 @@ def test_no_permit_without_a_record(mode: str) -> None:
 def test_no_permit_without_a_record_twin_without_guard(monkeypatch: pytest.MonkeyPatch) -> None:
     """A decision point that takes any record for a durable one permits with a full disk."""
 
-    async def believing(self: DecisionPoint, call: object, decision: Decision) -> object:
+    async def believing(self: DecisionPoint, entry: object, now: int, deadline: float) -> object:
         return object()
 
     monkeypatch.setattr(DecisionPoint, "_record", believing)
@@ -349,7 +350,7 @@ def test_authorize_never_raises_whatever_breaks(part: str, monkeypatch: pytest.M
     elif part == "entry":
         monkeypatch.setattr(decision_point, "build_entry", broken)
     elif part == "id":
-        monkeypatch.setattr(decision_point, "new_decision_id", broken)
+        monkeypatch.setattr(call, "new_decision_id", broken)
     else:
         monkeypatch.setattr(bench.point, f"_{part}", _Rotten())
     decision = asyncio.run(bench.point.authorize(request, PEP, bench.clock.seconds + 1))
@@ -373,9 +374,9 @@ def test_authorize_never_raises_twin_without_guard(monkeypatch: pytest.MonkeyPat
     """Without the outermost handler a broken part would raise into the caller."""
     bench = Bench()
     monkeypatch.setattr(bench.point, "_recorder", _Rotten())
-    call = decision_point._Call(ask(), PEP, 1e9, None)
+    question = Call(ask(), PEP, 1e9, None)
     with pytest.raises(ZeroDivisionError):
-        asyncio.run(bench.point._answer(call))
+        asyncio.run(bench.point._answer(question))
 
 
 def test_cancellation_is_not_caught() -> None:

@@ -14,11 +14,13 @@ import os
 import random
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
 from pathlib import Path
 
+import grpc
 import pytest
 from hypothesis import given, seed, settings
 from hypothesis import strategies as st
@@ -27,7 +29,9 @@ from tuf.api.metadata import Root, Targets
 from pdp import admission, engine
 from pdp.admission import Denials
 from pdp.authoring.compilation import compile_directory
+from pdp.batch import Batch, BatchDecisionPoint, Semantic
 from pdp.bundle import BundleSettings
+from pdp.call import Call, Moment
 from pdp.callers import CallerEntry, CallerPolicy
 from pdp.cel.limits import EvaluationLimits
 from pdp.compiled import decode as decode_document
@@ -46,11 +50,13 @@ from pdp.model import (
 )
 from pdp.policy import PolicyDocument, PolicySet
 from pdp.snapshot import Snapshot
+from pdp.v1 import authorization_pb2 as pb
 from pdp.values import NANOS, Value
 from tests.conftest import ROOT, Ledger
 from tests.simulators import rule_sets as rs
 from tests.simulators.bundle_reader import Reader
 from tests.simulators.decision_points import (
+    AUTHORIZE,
     NOW_NS,
     PEP,
     HandClock,
@@ -58,8 +64,11 @@ from tests.simulators.decision_points import (
     MemoryRecorder,
     ask,
     make_snapshot,
+    message,
+    running_server,
 )
 from tests.simulators.rule_sets import ALWAYS, BROKEN, NEVER, RuleSet
+from tests.test_batch import BATCH
 from tests.test_client_core import CAN_MEET, asked, concluded, ended, honest, may_permit
 
 SEED = 20261123
@@ -709,3 +718,141 @@ def test_client_denies(data: st.DataObject, status: int, at: float) -> None:
     outcome = ended(bytes(message), status, at)
     decision = concluded(call, outcome).decision
     assert not decision or may_permit(call, outcome, CAN_MEET)
+
+
+# -- a batch is as many questions as it has -------------------------------------------------
+
+BATCH_SETS, BATCH_SETS_PROVED, BATCH_SETS_GRPC = 120, 4_000, 25
+
+
+def _questions(chance: random.Random) -> list[Request]:
+    """Questions about few names: equal ones, and ones that differ in properties only; any order."""
+    drawn = [rs.request(chance) for _ in range(chance.randint(1, 8))]
+    drawn += chance.choices(drawn, k=chance.randint(0, 4))
+    first = drawn[0]
+    drawn += [
+        replace(other, subject=replace(other.subject, type=first.subject.type, id=first.subject.id))
+        for other in drawn[1:3]
+    ]
+    if chance.random() < 0.3:
+        drawn.append(replace(first, context={"x": float("nan")}))
+    if chance.random() < 0.2:
+        drawn.append(replace(first, tenant="else"))
+    chance.shuffle(drawn)
+    return [replace(one, request_id=f"q{index}") for index, one in enumerate(drawn)]
+
+
+def _said(decision: Decision) -> Decision:
+    """Without what each answer has of its own."""
+    return replace(decision, decision_id="", record=None)
+
+
+def _batch_snapshot(rule_set: RuleSet, **changes: object) -> Snapshot:
+    entry = CallerEntry(
+        id=PEP.spiffe_id,
+        resources=("*",),
+        actions=("*",),
+        asserts=("user",),
+        may=frozenset({"batch"}),
+    )
+    snapshot = make_snapshot(callers=(entry,), tenants={"default": rs.build(rule_set)})
+    return replace(snapshot, **changes)  # type: ignore[arg-type]
+
+
+def _broken_batches(sets: int) -> Iterator[str]:
+    """Batches whose answers are not those of their questions alone; the last line counts."""
+    chance = random.Random(SEED)
+    clock = HandClock()
+    held = HeldSnapshot(None)
+    point = BatchDecisionPoint(held, MemoryRecorder(), clock=clock)
+
+    async def both(questions: list[Request]) -> tuple[list[Decision], list[Decision]]:
+        batch = Batch("b", Semantic.EXECUTE_ALL, questions)
+        together = await point.answer_batch(batch, PEP, clock.seconds + 1)
+        alone = [await point.authorize(one, PEP, clock.seconds + 1) for one in questions]
+        return [_said(answer.decision) for answer in together], [_said(one) for one in alone]
+
+    for _ in range(sets):
+        held.snapshot = _batch_snapshot(rs.rule_set(chance))
+        together, alone = asyncio.run(both(_questions(chance)))
+        if together != alone:
+            yield f"{together} instead of {alone}"
+
+
+def test_batch_is_n_singles(ledger: Ledger) -> None:
+    """Each question of a batch gets what it would get alone, to the last field."""
+    assert list(_broken_batches(BATCH_SETS)) == []
+    ledger(law="batch_is_n_singles", seed=SEED, batches=BATCH_SETS, broken=0)
+
+
+@pytest.mark.prove
+def test_batch_is_n_singles_proved(ledger: Ledger) -> None:
+    """The same for thousands of batches."""
+    assert list(_broken_batches(BATCH_SETS_PROVED)) == []
+    ledger(law="batch_is_n_singles", seed=SEED, batches=BATCH_SETS_PROVED, broken=0)
+
+
+def test_batch_is_n_singles_twin_without_guard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A decision point that answers equal names alike, as a careless cache would, is caught."""
+    known: dict[tuple[str, str, str, str], Decision] = {}
+    whole = BatchDecisionPoint._decided
+
+    def careless(self: BatchDecisionPoint, call: Call, moment: Moment) -> Decision:
+        asked = call.request
+        names = (asked.subject.type, asked.subject.id, asked.action.name, asked.resource.type)
+        return known.setdefault((*names[:3], names[3]), whole(self, call, moment))
+
+    monkeypatch.setattr(BatchDecisionPoint, "_decided", careless)
+    assert next(_broken_batches(BATCH_SETS), "")
+
+
+def test_batch_is_n_singles_through_grpc(tmp_path: Path, ledger: Ledger) -> None:
+    """The same over mutual TLS; what alone is INVALID_ARGUMENT is DENY(INVALID) in the batch."""
+    chance = random.Random(SEED)
+    compared = 0
+
+    async def scenario() -> None:
+        nonlocal compared
+        async with running_server(tmp_path) as running, running.channel() as channel:
+            one = channel.unary_unary(AUTHORIZE, bytes, pb.AuthorizeResponse.FromString)
+            many = channel.unary_unary(BATCH, bytes, pb.AuthorizeBatchResponse.FromString)
+
+            async def alone(data: bytes) -> str:
+                try:
+                    return said(await one(data, timeout=5))
+                except grpc.aio.AioRpcError as error:
+                    code = error.code().name
+                    return "INVALID" if code == "INVALID_ARGUMENT" else code
+
+            def said(answer: pb.AuthorizeResponse) -> str:
+                if answer.cause == pb.CAUSE_INVALID:
+                    assert (answer.effect, bool(answer.invalid)) == (pb.EFFECT_DENY, True)
+                    return "INVALID"
+                answer.ClearField("decision_id")
+                answer.ClearField("record")
+                return str(answer)
+
+            for _ in range(BATCH_SETS_GRPC):
+                fresh = {
+                    "fresh_until_ns": time.time_ns() + 3_600 * NANOS,
+                    "clock_mark_ns": time.time_ns() - NANOS,
+                }
+                running.snapshots.snapshot = _batch_snapshot(rs.rule_set(chance), **fresh)
+                questions = [
+                    message(question)
+                    for question in _questions(chance)
+                    if question.context.get("x") is None
+                ]
+                batch = pb.AuthorizeBatchRequest(
+                    request_id="b",
+                    semantic=pb.BATCH_SEMANTIC_EXECUTE_ALL,
+                    items=[pb.AuthorizeRequest.FromString(data) for data in questions],
+                )
+                together = await many(batch.SerializeToString(), timeout=5)
+                assert [said(item) for item in together.items] == [
+                    await alone(data) for data in questions
+                ]
+                compared += len(questions)
+
+    asyncio.run(scenario())
+    ledger(law="batch_is_n_singles", seed=SEED, door="grpc", questions=compared, broken=0)

@@ -19,9 +19,10 @@ from hypothesis import strategies as st
 from pdp import wire
 from pdp.config.settings import Limits
 from pdp.model import Effect
-from pdp.server.authorization import AuthorizationDoor, _RequestId
+from pdp.server.authorization import AuthorizationDoor
 from pdp.server.overload import Gate
 from pdp.v1 import authorization_pb2 as pb
+from pdp.wire_batch import _RequestId
 from tests.simulators.decision_points import (
     AUTHORIZE,
     HandClock,
@@ -218,17 +219,17 @@ def test_every_way_out_of_the_door_gives_the_place_back() -> None:
         questions = [message(), message(ask("destroy")), b"\xff", bytes(600_000), b""]
         for data in questions * 2:
             await outcome(door, data)
-            assert door._gate.in_flight == 0
+            assert door.gate.in_flight == 0
         recorder.mode = "breaks"
         assert await outcome(door, message()) == ("OK", "DENY")
-        assert door._gate.in_flight == 0
+        assert door.gate.in_flight == 0
         recorder.mode = "never"
         call = asyncio.create_task(door.authorize(message(), BenchContext()))
         await asyncio.sleep(0)
-        assert door._gate.in_flight == 1
+        assert door.gate.in_flight == 1
         call.cancel()
         await asyncio.wait([call])
-        assert door._gate.in_flight == 0
+        assert door.gate.in_flight == 0
 
     asyncio.run(scenario())
 
@@ -236,7 +237,7 @@ def test_every_way_out_of_the_door_gives_the_place_back() -> None:
 def test_a_stranger_is_a_stranger_in_a_crowd_too() -> None:
     """Identity comes before the gate: whoever is not believed gets no decision at all."""
     door = bench_door(limits=FULL)
-    door._gate.enter(9)
+    door.gate.enter(9)
     context = BenchContext(shown=b"rubbish")
     with pytest.raises(Exception):  # noqa: B017, PT011 as gRPC's abort
         asyncio.run(door.authorize(message(), context))
@@ -250,7 +251,7 @@ def check_hostile_in_a_crowd(batch: list[bytes]) -> dict[str, int]:
     """Each gets OVERLOADED or INVALID_ARGUMENT; nothing is recorded, nothing fails."""
     recorder = MemoryRecorder()
     door = bench_door(recorder, limits=FULL)
-    door._gate.enter(9)
+    door.gate.enter(9)
     counts: dict[str, int] = {}
 
     async def scenario() -> None:
@@ -301,7 +302,7 @@ def test_hostile_bytes_in_a_crowd_twin_without_guard(monkeypatch: pytest.MonkeyP
 def test_a_question_without_a_usable_id_is_invalid_in_a_crowd(data: bytes, says: str) -> None:
     """An answer that names no question helps nobody, and a long name would be an amplifier."""
     door = bench_door(limits=FULL)
-    door._gate.enter(9)
+    door.gate.enter(9)
     status, details = asyncio.run(outcome(door, data))
     assert (status, says in details) == ("INVALID_ARGUMENT", True), details
 
@@ -342,7 +343,7 @@ def cpu_us(door: AuthorizationDoor, data: bytes, calls: int = 200) -> float:
 def test_a_call_that_is_turned_away_costs_less_than_half_of_a_decision() -> None:
     """CPU time, in turns, without gRPC and without a disk, which a decision needs besides."""
     roomy, full = bench_door(), bench_door(limits=FULL)
-    full._gate.enter(9)
+    full.gate.enter(9)
     data = message(ask("read", roles=["manager"], department="sales", grade=3))
     ratios = [cpu_us(full, data) / cpu_us(roomy, data) for _ in range(7)]
     assert median(ratios) < 0.5, ratios

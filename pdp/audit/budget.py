@@ -155,7 +155,7 @@ class DenialCounts:
         return bool(self._counts)
 
     def add(self, entry: audit_pb2.DecisionRecord, time_ns: int) -> None:
-        """Count one denial."""
+        """Count one denial, or all of a batch."""
         caller = entry.caller.spiffe_id[:_SPIFFE_ID_MAX]
         if caller not in self._callers:
             if len(self._callers) >= self._callers_max:
@@ -164,8 +164,9 @@ class DenialCounts:
                 self._callers.add(caller)
         if not self._counts:
             self.since_ns = time_ns
-        key = (caller, int(entry.cause))
-        self._counts[key] = self._counts.get(key, 0) + 1
+        for denial in entry.batch.items or (entry,):
+            key = (caller, int(denial.cause))
+            self._counts[key] = self._counts.get(key, 0) + 1
 
     def message(self, bytes_max: int) -> audit_pb2.SuppressedDenials:
         """As many counts as fit, as a record body; `forget` them once it is durable."""

@@ -158,8 +158,10 @@ def _written(path: Path) -> str:
     return path[0] + "".join(map(member, path[1:]))
 
 
-def build_entry(decision: Decision, evidence: Evidence) -> audit_pb2.DecisionRecord:
-    """The record of a decision, at most `ENTRY_BYTES_MAX` bytes.
+def build_entry(
+    decision: Decision, evidence: Evidence, bytes_max: int = ENTRY_BYTES_MAX
+) -> audit_pb2.DecisionRecord:
+    """The record of a decision, at most `bytes_max` bytes, of which half of the default will do.
 
     Raises:
         InvalidRequestError: an attribute or obligation has no encoding; what
@@ -171,7 +173,7 @@ def build_entry(decision: Decision, evidence: Evidence) -> audit_pb2.DecisionRec
         decision_id=decision.decision_id,
         request_id=text(request.request_id),
         tenant=text(request.tenant),
-        caller=_caller(evidence.caller),
+        caller=caller_ref(evidence.caller),
         subject={"type": text(request.subject.type), "id": text(request.subject.id)},
         action=text(request.action.name),
         resource_type=text(request.resource.type),
@@ -182,7 +184,7 @@ def build_entry(decision: Decision, evidence: Evidence) -> audit_pb2.DecisionRec
         # The model's numbers are the wire's.
         cause=cast("pb.Cause", decision.cause.value),
         rules=decision.rules,
-        bundle=None if decision.bundle is None else _bundle(decision.bundle),
+        bundle=None if decision.bundle is None else bundle_ref(decision.bundle),
         # Bounded by `pdp.schema_check`.
         schema_violation=decision.schema_violation,
     )
@@ -192,13 +194,13 @@ def build_entry(decision: Decision, evidence: Evidence) -> audit_pb2.DecisionRec
     # Reasons are not written down: rule and bundle say what they were.
     for item in decision.advice:
         obligation_to_pb(item, entry.advice.add())
-    if entry.ByteSize() > ENTRY_BYTES_MAX:
-        _shorten(entry)
+    if entry.ByteSize() > bytes_max:
+        _shorten(entry, bytes_max)
     return entry
 
 
 @functools.lru_cache(maxsize=1_024)
-def _caller(caller: Caller) -> audit_pb2.CallerRef:
+def caller_ref(caller: Caller) -> audit_pb2.CallerRef:
     """The same few ask again and again. INVARIANT: nobody changes it; messages copy it."""
     return audit_pb2.CallerRef(
         spiffe_id=_text(caller.spiffe_id), serial=_text(caller.serial), peer=_text(caller.peer)
@@ -206,12 +208,12 @@ def _caller(caller: Caller) -> audit_pb2.CallerRef:
 
 
 @functools.lru_cache(maxsize=8)
-def _bundle(bundle: BundleRef) -> pb.BundleRef:
-    """As `_caller`."""
+def bundle_ref(bundle: BundleRef) -> pb.BundleRef:
+    """As `caller_ref`."""
     return pb.BundleRef(revision=bundle.revision, digest=bundle.digest)
 
 
-def _shorten(entry: audit_pb2.DecisionRecord) -> None:
+def _shorten(entry: audit_pb2.DecisionRecord, bytes_max: int) -> None:
     """Leave out the largest parts first, until it fits; a digest of them stays.
 
     The order is by what an investigator misses least: the message has a digest
@@ -232,7 +234,7 @@ def _shorten(entry: audit_pb2.DecisionRecord) -> None:
         entry.attributes_digest = hashlib.sha256(
             left_out.SerializeToString(deterministic=True)
         ).digest()
-        if entry.ByteSize() <= ENTRY_BYTES_MAX:
+        if entry.ByteSize() <= bytes_max:
             return
 
 

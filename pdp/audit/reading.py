@@ -47,7 +47,11 @@ class Filter:
         return (
             (self.caller is None or decision.caller.spiffe_id == self.caller)
             and (self.permit is None or (decision.effect == pb.EFFECT_PERMIT) == self.permit)
-            and (self.decision_id is None or decision.decision_id == self.decision_id)
+            and (
+                self.decision_id is None
+                or self.decision_id == decision.decision_id
+                or any(self.decision_id == item.decision_id for item in decision.batch.items)
+            )
         )
 
 
@@ -75,7 +79,9 @@ def as_line(record: Opened) -> str:
     """One line for people."""
     start = f"{format_timestamp(record.time_ns)} {record.ref.pdp_id}:{record.ref.seq}"
     if record.body == "decision":
-        return printable(f"{start} {_decision(record.message.decision)}")
+        decision = record.message.decision
+        told = _batch(decision) if decision.HasField("batch") else _decision(decision)
+        return printable(f"{start} {told}")
     if record.body == "suppressed_denials":
         counts = record.message.suppressed_denials.counts
         total = sum(row.count for row in counts)
@@ -101,6 +107,18 @@ def _decision(decision: audit_pb2.DecisionRecord) -> str:
     return (
         f"{effect}({cause}) {decision.subject.type}:{decision.subject.id} {decision.action} "
         f"{resource}{rules}{violation} by {decision.caller.spiffe_id} ({decision.decision_id})"
+    )
+
+
+def _batch(decision: audit_pb2.DecisionRecord) -> str:
+    """How many, and for whom; `--json` has each."""
+    batch = decision.batch
+    permits = sum(item.effect == pb.EFFECT_PERMIT for item in batch.items)
+    denials = len(batch.items) - permits
+    part = f", part {batch.part} of {batch.parts}" if batch.parts > 1 else ""
+    return (
+        f"batch of {batch.questions}{part}: {permits} permitted, {denials} denied "
+        f"by {decision.caller.spiffe_id} ({decision.decision_id})"
     )
 
 

@@ -86,6 +86,7 @@ class LimitsSection(_Section):
     cost_units_max: _Count = _EVALUATION.cost_units_max
     nodes_max: _Count = _EVALUATION.nodes_max
     message_bytes_max: Annotated[_Bytes, Field(le=8 * MIB)] = _LIMITS.message_bytes_max
+    batch_items_max: Annotated[_Count, Field(le=1_000)] = _LIMITS.batch_items_max
     deadline_default_s: Annotated[_Seconds, Field(le=60)] = _LIMITS.deadline_default_s
     deadline_max_s: Annotated[_Seconds, Field(le=60)] = _LIMITS.deadline_max_s
     answer_reserve_s: Annotated[_Seconds, Field(le=1)] = _LIMITS.answer_reserve_s

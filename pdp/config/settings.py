@@ -63,6 +63,7 @@ class Limits:
     input: InputLimits = field(default_factory=InputLimits)
     evaluation: EvaluationLimits = field(default_factory=EvaluationLimits)
     message_bytes_max: int = 524_288  # a request; what the boundary admits is smaller
+    batch_items_max: int = 200  # questions of a batch: 50 resources with 4 actions each
     deadline_default_s: float = 1.0  # for a caller that sets none
     deadline_max_s: float = 5.0  # however long a caller would wait
     answer_reserve_s: float = 0.005  # kept back for the way of the answer

@@ -18,12 +18,10 @@ Who is asking comes before every answer but UNAUTHENTICATED, that of step 2 incl
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
-from typing import Final, NoReturn, Protocol
+from collections.abc import Coroutine, Iterable, Mapping
+from typing import Any, Final, NoReturn, Protocol
 
 import grpc
-from google.protobuf import wrappers_pb2
-from google.protobuf.message import DecodeError
 
 from pdp import wire
 from pdp.audit.entry import Received
@@ -35,14 +33,12 @@ from pdp.model import Caller, Cause, Effect, deny
 from pdp.server.overload import Gate
 from pdp.server.pace import Pace
 from pdp.telemetry import Telemetry
+from pdp.wire_batch import read_id
 
 SERVICE: Final = "pdp.v1.AuthorizationService"
 METHOD: Final = "Authorize"
 # Status messages travel in a header; gRPC refuses 8 KiB of those by default.
 _DETAILS_CHARACTERS_MAX: Final = 500
-# A message whose only field is a text with number 1, which is where `AuthorizeRequest` has its
-# `request_id`. All other fields are unknown to it, and are skipped and not decoded.
-_RequestId: Final = wrappers_pb2.StringValue
 
 
 class RpcContext(Protocol):
@@ -65,8 +61,8 @@ class RpcContext(Protocol):
         ...
 
 
-class _RefusedError(Exception):
-    """The call ends with an error status. Never leaves this module."""
+class RefusedError(Exception):
+    """The call ends with an error status. Never leaves the doors."""
 
     def __init__(self, code: grpc.StatusCode, label: str, details: str) -> None:
         self.code = code
@@ -76,7 +72,7 @@ class _RefusedError(Exception):
 
 
 class AuthorizationDoor:
-    """Serves `pdp.v1.AuthorizationService`.
+    """Serves `Authorize`.
 
     Args:
         decision_point: what decides.
@@ -84,6 +80,10 @@ class AuthorizationDoor:
         limits: of messages, requests and deadlines.
         clock: the decision point's.
         telemetry: counters and logs.
+
+    Attributes:
+        limits: as given.
+        gate: how much is taken on at once, by all doors of this server.
     """
 
     def __init__(
@@ -96,26 +96,25 @@ class AuthorizationDoor:
     ) -> None:
         self._decision_point = decision_point
         self._verifier = verifier
-        self._limits = limits
+        self.limits = limits
         self._clock = clock
         self._telemetry = telemetry
-        self._gate = Gate(limits, clock)
+        self.gate = Gate(limits, clock)
         self._pace = Pace()
-
-    def handler(self) -> grpc.GenericRpcHandler[bytes, bytes]:
-        """What a gRPC server registers."""
-        method = grpc.unary_unary_rpc_method_handler(self.authorize)
-        return grpc.method_handlers_generic_handler(SERVICE, {METHOD: method})
 
     async def authorize(self, message: bytes, context: RpcContext) -> bytes:
         """One call. Cancellation passes through: then no answer is sent."""
+        return await self.guarded(self._authorize(message, context), context)
+
+    async def guarded(self, call: Coroutine[Any, Any, bytes], context: RpcContext) -> bytes:
+        """The answer of a call, or its error status."""
         try:
-            return await self._authorize(message, context)
-        except _RefusedError as error:
+            return await call
+        except RefusedError as error:
             refusal = error
         except Exception as error:  # noqa: BLE001 the door failed: an error status, never a permit
             self._telemetry.log("error", "door_failed", error=type(error).__name__)
-            refusal = _RefusedError(grpc.StatusCode.INTERNAL, "internal", "the server failed")
+            refusal = RefusedError(grpc.StatusCode.INTERNAL, "internal", "the server failed")
         self._telemetry.count("refused", refusal.label)
         return await context.abort(refusal.code, refusal.details[:_DETAILS_CHARACTERS_MAX])
 
@@ -123,51 +122,57 @@ class AuthorizationDoor:
         # (1) Before the work, so that the work counts against it.
         patience_s = self.patience_s(context.time_remaining())
         size = len(message)
-        too_long = size > self._limits.message_bytes_max
+        too_long = size > self.limits.message_bytes_max
         # (2) Before any work is done.
-        reason = "" if too_long else self._gate.refusal(patience_s, size)
+        reason = "" if too_long else self.gate.refusal(patience_s, size)
         if too_long or reason:
             # Who is not known hears of nothing else.
-            self._caller(context)
-            return self._overloaded(message, reason) if reason else self._too_long()
-        entered = self._gate.enter(size)
+            self.caller(context)
+            return self._overloaded(message, reason) if reason else self.too_long()
+        entered = self.gate.enter(size)
         try:
             # (3) With others, where there are many.
             await self._pace.turn()
             # (4) Before a byte of the message is looked at.
-            caller = self._caller(context)
+            caller = self.caller(context)
             return await self._decided(message, caller, entered + patience_s)
         finally:
             in_time = self._clock.monotonic() < entered + patience_s
-            self._gate.leave(entered, len(message), in_time=in_time)
+            self.gate.leave(entered, len(message), in_time=in_time)
 
-    def _caller(self, context: RpcContext) -> Caller:
+    def caller(self, context: RpcContext) -> Caller:
+        """Who is asking, by the certificate of this connection and by what is believed now.
+
+        Raises:
+            RefusedError: UNAUTHENTICATED.
+        """
         try:
             return self._verifier.caller(
                 context.auth_context(), context.peer(), self._clock.wall_ns()
             )
         except IdentityError as error:
-            raise _RefusedError(
+            raise RefusedError(
                 grpc.StatusCode.UNAUTHENTICATED, "unauthenticated", str(error)
             ) from None
 
-    def _too_long(self) -> NoReturn:
-        raise _invalid(
-            InvalidRequestError("request", f"is longer than {self._limits.message_bytes_max} bytes")
+    def too_long(self) -> NoReturn:
+        """Refuse a message for its length."""
+        raise invalid(
+            InvalidRequestError("request", f"is longer than {self.limits.message_bytes_max} bytes")
         )
 
     async def _decided(self, message: bytes, caller: Caller, deadline: float) -> bytes:
         # (5) The message, then its values.
         received = Received(message, hashlib.sha256(message).digest())
         try:
-            admitted = wire.admit_message(message, caller, self._limits.input)
+            admitted = wire.admit_message(message, caller, self.limits.input)
         except InvalidRequestError as error:
-            raise _invalid(error) from None
+            raise invalid(error) from None
         # (6) The rest never raises.
         answer = await self._decision_point.answer(admitted, caller, deadline, received)
         if answer.invalid is not None:
             # What only the bundle can tell: a tenant that this caller may not name. Recorded.
-            raise _invalid(answer.invalid)
+            raise invalid(answer.invalid)
         # (7) With the digest of what was asked.
         return wire.decision_to_pb(
             answer.decision, admitted.request.request_id, received.digest
@@ -180,17 +185,21 @@ class AuthorizationDoor:
         told OVERLOADED. That is a denial too, and cheaper than to find out.
         """
         try:
-            request_id = _RequestId.FromString(message).value
-        except (DecodeError, UnicodeDecodeError):
-            raise _invalid(InvalidRequestError("request", "is not a protobuf message")) from None
+            request_id = read_id(message)
+        except InvalidRequestError as error:
+            raise invalid(error) from None
         # The answer repeats it: no amplifier.
-        if not 0 < len(request_id) <= self._limits.input.name_bytes_max:
-            raise _invalid(InvalidRequestError("request_id", "is required, and has a limit"))
-        self._telemetry.count("decisions", Effect.DENY.name, Cause.OVERLOADED.name)
-        self._telemetry.count("overloaded", reason)
+        if not 0 < len(request_id) <= self.limits.input.name_bytes_max:
+            raise invalid(InvalidRequestError("request_id", "is required, and has a limit"))
+        self.count_overloaded(reason)
         return wire.decision_to_pb(
             deny(Cause.OVERLOADED), request_id, hashlib.sha256(message).digest()
         ).SerializeToString()
+
+    def count_overloaded(self, reason: str) -> None:
+        """One denial for OVERLOADED."""
+        self._telemetry.count("decisions", Effect.DENY.name, Cause.OVERLOADED.name)
+        self._telemetry.count("overloaded", reason)
 
     def patience_s(self, remaining_s: float | None) -> float:
         """Seconds the decision may take: the caller's, bounded, minus the way of the answer.
@@ -198,9 +207,10 @@ class AuthorizationDoor:
         Zero or less means that it is too late already: DENY(DEADLINE).
         """
         if remaining_s is None:
-            remaining_s = self._limits.deadline_default_s
-        return min(remaining_s, self._limits.deadline_max_s) - self._limits.answer_reserve_s
+            remaining_s = self.limits.deadline_default_s
+        return min(remaining_s, self.limits.deadline_max_s) - self.limits.answer_reserve_s
 
 
-def _invalid(error: InvalidRequestError) -> _RefusedError:
-    return _RefusedError(grpc.StatusCode.INVALID_ARGUMENT, "invalid", str(error))
+def invalid(error: InvalidRequestError) -> RefusedError:
+    """The status for what is wrong with a message."""
+    return RefusedError(grpc.StatusCode.INVALID_ARGUMENT, "invalid", str(error))

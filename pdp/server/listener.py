@@ -15,12 +15,15 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from pdp.audit.entry import Capture
+from pdp.batch import BatchDecisionPoint
 from pdp.config.settings import Address, Limits
-from pdp.decision_point import Clock, DecisionPoint, Recorder, SnapshotSource
+from pdp.decision_point import Clock, Recorder, SnapshotSource
 from pdp.errors import ConfigurationError
 from pdp.identity.server_svid import ServerSvid
 from pdp.identity.svid import SvidVerifier
-from pdp.server.authorization import SERVICE, AuthorizationDoor
+from pdp.server.authorization import METHOD, SERVICE, AuthorizationDoor
+from pdp.server.batch import METHOD as BATCH_METHOD
+from pdp.server.batch import BatchDoor
 from pdp.server.handshake import Handshakes
 from pdp.telemetry import Telemetry
 from pdp.values import NANOS
@@ -78,7 +81,7 @@ class Server:
         self._telemetry = telemetry
         self._state = ""
         self._ticker: asyncio.Task[None] | None = None
-        self.decision_point = DecisionPoint(
+        self.decision_point = BatchDecisionPoint(
             snapshots,
             recorder,
             limits=limits.input,
@@ -89,12 +92,13 @@ class Server:
         self._verifier = SvidVerifier(identity.trust)
         self._handshakes = Handshakes(identity)
         door = AuthorizationDoor(self.decision_point, self._verifier, limits, clock, telemetry)
+        batches = BatchDoor(door, self.decision_point)
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]
         self._server = grpc.aio.server(
             options=server_options(limits, connection_age_s(limits, identity)),
             maximum_concurrent_rpcs=limits.concurrent_calls_max,
         )
-        self._server.add_generic_rpc_handlers((door.handler(),))
+        self._server.add_generic_rpc_handlers((handlers(door, batches),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         self.address = listen
 
@@ -172,6 +176,15 @@ class Server:
                 await self.look()
             except Exception as error:  # noqa: BLE001 health goes on, decisions do not depend on it
                 self._telemetry.log("error", "health_failed", error=type(error).__name__)
+
+
+def handlers(door: AuthorizationDoor, batches: BatchDoor) -> grpc.GenericRpcHandler[bytes, bytes]:
+    """The methods of the service. Bytes in, bytes out: the doors read for themselves."""
+    methods = {
+        METHOD: grpc.unary_unary_rpc_method_handler(door.authorize),
+        BATCH_METHOD: grpc.unary_unary_rpc_method_handler(batches.authorize_batch),
+    }
+    return grpc.method_handlers_generic_handler(SERVICE, methods)
 
 
 def connection_age_s(limits: Limits, identity: ServerSvid) -> float:

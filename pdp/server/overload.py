@@ -88,7 +88,7 @@ class Gate:
         self.bytes_in_flight += size
         return self._clock.monotonic()
 
-    def leave(self, entered: float, size: int, *, in_time: bool) -> None:
+    def leave(self, entered: float, size: int, *, in_time: bool, single: bool = True) -> None:
         """It was answered, or will not be. Call once for each `enter`, whatever happens.
 
         Args:
@@ -96,9 +96,13 @@ class Gate:
             size: as `enter` was told.
             in_time: whether it was done before its deadline. If not, it would
                 have taken longer than it did, nobody knows how long.
+            single: whether it was one question. A batch takes longer, and how long
+                says nothing about the time that questions need.
         """
         self.in_flight -= 1
         self.bytes_in_flight -= size
+        if not single:
+            return
         took_s = self._clock.monotonic() - entered
         if not in_time:
             took_s = min(max(took_s, _MARGIN * self._mean_s), self._mean_s_max)

@@ -35,6 +35,13 @@ class Cause(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     CAUSE_INTERNAL: _ClassVar[Cause]
     CAUSE_OVERLOADED: _ClassVar[Cause]
 
+class BatchSemantic(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    BATCH_SEMANTIC_UNSPECIFIED: _ClassVar[BatchSemantic]
+    BATCH_SEMANTIC_EXECUTE_ALL: _ClassVar[BatchSemantic]
+    BATCH_SEMANTIC_DENY_ON_FIRST_DENY: _ClassVar[BatchSemantic]
+    BATCH_SEMANTIC_PERMIT_ON_FIRST_PERMIT: _ClassVar[BatchSemantic]
+
 class Outcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     OUTCOME_UNSPECIFIED: _ClassVar[Outcome]
@@ -60,6 +67,10 @@ CAUSE_IDENTITY: Cause
 CAUSE_AUDIT: Cause
 CAUSE_INTERNAL: Cause
 CAUSE_OVERLOADED: Cause
+BATCH_SEMANTIC_UNSPECIFIED: BatchSemantic
+BATCH_SEMANTIC_EXECUTE_ALL: BatchSemantic
+BATCH_SEMANTIC_DENY_ON_FIRST_DENY: BatchSemantic
+BATCH_SEMANTIC_PERMIT_ON_FIRST_PERMIT: BatchSemantic
 OUTCOME_UNSPECIFIED: Outcome
 OUTCOME_FALSE: Outcome
 OUTCOME_TRUE: Outcome
@@ -235,7 +246,7 @@ class RecordRef(_message.Message):
     def __init__(self, pdp_id: _Optional[str] = ..., seq: _Optional[int] = ..., hash: _Optional[bytes] = ...) -> None: ...
 
 class AuthorizeResponse(_message.Message):
-    __slots__ = ("request_id", "request_digest", "effect", "cause", "decision_id", "rules", "obligations", "bundle", "record", "advice", "reason_user", "reason_admin", "schema_violation", "explanation")
+    __slots__ = ("request_id", "request_digest", "effect", "cause", "decision_id", "rules", "obligations", "bundle", "record", "advice", "reason_user", "reason_admin", "schema_violation", "invalid", "explanation")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     REQUEST_DIGEST_FIELD_NUMBER: _ClassVar[int]
     EFFECT_FIELD_NUMBER: _ClassVar[int]
@@ -249,6 +260,7 @@ class AuthorizeResponse(_message.Message):
     REASON_USER_FIELD_NUMBER: _ClassVar[int]
     REASON_ADMIN_FIELD_NUMBER: _ClassVar[int]
     SCHEMA_VIOLATION_FIELD_NUMBER: _ClassVar[int]
+    INVALID_FIELD_NUMBER: _ClassVar[int]
     EXPLANATION_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     request_digest: bytes
@@ -263,8 +275,29 @@ class AuthorizeResponse(_message.Message):
     reason_user: _containers.RepeatedCompositeFieldContainer[Reason]
     reason_admin: _containers.RepeatedCompositeFieldContainer[Reason]
     schema_violation: str
+    invalid: str
     explanation: Explanation
-    def __init__(self, request_id: _Optional[str] = ..., request_digest: _Optional[bytes] = ..., effect: _Optional[_Union[Effect, str]] = ..., cause: _Optional[_Union[Cause, str]] = ..., decision_id: _Optional[str] = ..., rules: _Optional[_Iterable[str]] = ..., obligations: _Optional[_Iterable[_Union[Obligation, _Mapping]]] = ..., bundle: _Optional[_Union[BundleRef, _Mapping]] = ..., record: _Optional[_Union[RecordRef, _Mapping]] = ..., advice: _Optional[_Iterable[_Union[Obligation, _Mapping]]] = ..., reason_user: _Optional[_Iterable[_Union[Reason, _Mapping]]] = ..., reason_admin: _Optional[_Iterable[_Union[Reason, _Mapping]]] = ..., schema_violation: _Optional[str] = ..., explanation: _Optional[_Union[Explanation, _Mapping]] = ...) -> None: ...
+    def __init__(self, request_id: _Optional[str] = ..., request_digest: _Optional[bytes] = ..., effect: _Optional[_Union[Effect, str]] = ..., cause: _Optional[_Union[Cause, str]] = ..., decision_id: _Optional[str] = ..., rules: _Optional[_Iterable[str]] = ..., obligations: _Optional[_Iterable[_Union[Obligation, _Mapping]]] = ..., bundle: _Optional[_Union[BundleRef, _Mapping]] = ..., record: _Optional[_Union[RecordRef, _Mapping]] = ..., advice: _Optional[_Iterable[_Union[Obligation, _Mapping]]] = ..., reason_user: _Optional[_Iterable[_Union[Reason, _Mapping]]] = ..., reason_admin: _Optional[_Iterable[_Union[Reason, _Mapping]]] = ..., schema_violation: _Optional[str] = ..., invalid: _Optional[str] = ..., explanation: _Optional[_Union[Explanation, _Mapping]] = ...) -> None: ...
+
+class AuthorizeBatchRequest(_message.Message):
+    __slots__ = ("request_id", "semantic", "items")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    SEMANTIC_FIELD_NUMBER: _ClassVar[int]
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    semantic: BatchSemantic
+    items: _containers.RepeatedCompositeFieldContainer[AuthorizeRequest]
+    def __init__(self, request_id: _Optional[str] = ..., semantic: _Optional[_Union[BatchSemantic, str]] = ..., items: _Optional[_Iterable[_Union[AuthorizeRequest, _Mapping]]] = ...) -> None: ...
+
+class AuthorizeBatchResponse(_message.Message):
+    __slots__ = ("request_id", "request_digest", "items")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    request_digest: bytes
+    items: _containers.RepeatedCompositeFieldContainer[AuthorizeResponse]
+    def __init__(self, request_id: _Optional[str] = ..., request_digest: _Optional[bytes] = ..., items: _Optional[_Iterable[_Union[AuthorizeResponse, _Mapping]]] = ...) -> None: ...
 
 class Explanation(_message.Message):
     __slots__ = ("rules", "roles", "others", "missing", "flips", "truncated")

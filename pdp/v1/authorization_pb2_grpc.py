@@ -41,6 +41,11 @@ class AuthorizationServiceStub(object):
                 request_serializer=pdp_dot_v1_dot_authorization__pb2.AuthorizeRequest.SerializeToString,
                 response_deserializer=pdp_dot_v1_dot_authorization__pb2.AuthorizeResponse.FromString,
                 _registered_method=True)
+        self.AuthorizeBatch = channel.unary_unary(
+                '/pdp.v1.AuthorizationService/AuthorizeBatch',
+                request_serializer=pdp_dot_v1_dot_authorization__pb2.AuthorizeBatchRequest.SerializeToString,
+                response_deserializer=pdp_dot_v1_dot_authorization__pb2.AuthorizeBatchResponse.FromString,
+                _registered_method=True)
 
 
 class AuthorizationServiceServicer(object):
@@ -56,6 +61,15 @@ class AuthorizationServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AuthorizeBatch(self, request, context):
+        """AuthorizeBatch decides many requests at one moment and by one version of
+        the policies. Only for callers whose entry in the caller policy says
+        `may: [batch]`; the questions of all others are denied with CAUSE_CALLER.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AuthorizationServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -63,6 +77,11 @@ def add_AuthorizationServiceServicer_to_server(servicer, server):
                     servicer.Authorize,
                     request_deserializer=pdp_dot_v1_dot_authorization__pb2.AuthorizeRequest.FromString,
                     response_serializer=pdp_dot_v1_dot_authorization__pb2.AuthorizeResponse.SerializeToString,
+            ),
+            'AuthorizeBatch': grpc.unary_unary_rpc_method_handler(
+                    servicer.AuthorizeBatch,
+                    request_deserializer=pdp_dot_v1_dot_authorization__pb2.AuthorizeBatchRequest.FromString,
+                    response_serializer=pdp_dot_v1_dot_authorization__pb2.AuthorizeBatchResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -94,6 +113,33 @@ class AuthorizationService(object):
             '/pdp.v1.AuthorizationService/Authorize',
             pdp_dot_v1_dot_authorization__pb2.AuthorizeRequest.SerializeToString,
             pdp_dot_v1_dot_authorization__pb2.AuthorizeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AuthorizeBatch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pdp.v1.AuthorizationService/AuthorizeBatch',
+            pdp_dot_v1_dot_authorization__pb2.AuthorizeBatchRequest.SerializeToString,
+            pdp_dot_v1_dot_authorization__pb2.AuthorizeBatchResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,0 +1,106 @@
+"""The record of a batch: one entry, or as many as its items need.
+
+An item is what the record of its question alone would be, without caller and
+bundle, which are said once. An item that would not fit by itself leaves digests
+behind, as it would alone; items that do not fit together go on in further parts.
+So nothing is written down that says less than the records of single questions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, cast
+
+from pdp.audit.entry import Evidence, build_entry, bundle_ref, caller_ref
+from pdp.audit.log import ENTRY_BYTES_MAX
+from pdp.model import BundleRef, Caller, Decision, Effect
+from pdp.v1 import audit_pb2
+from pdp.v1 import authorization_pb2 as pb
+
+# Of all that a part says besides its items: names of at most 2 KiB, of which it has three.
+_HEAD_BYTES_MAX: Final = 8_192
+_ITEMS_BYTES_MAX: Final = ENTRY_BYTES_MAX - _HEAD_BYTES_MAX
+# Tag and length of an item.
+_ITEM_OVERHEAD: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class BatchEvidence:
+    """What is recorded of a batch once, and not for each item.
+
+    Attributes:
+        decision_id: of the batch; all its parts have it.
+        request_id: of the batch.
+        semantic: as on the wire.
+        questions: how many there were.
+        caller: who asked.
+        bundle: what decided.
+        digest: of the whole message; empty if there was none.
+    """
+
+    decision_id: str
+    request_id: str
+    semantic: int
+    questions: int
+    caller: Caller
+    bundle: BundleRef | None
+    digest: bytes
+
+
+def build_batch(
+    batch: BatchEvidence, items: Sequence[tuple[Decision, Evidence]]
+) -> tuple[list[audit_pb2.DecisionRecord], list[int]]:
+    """The parts of a batch's record, each at most `ENTRY_BYTES_MAX` bytes.
+
+    Args:
+        batch: what they share.
+        items: the questions that were decided, in order; at least one.
+
+    Returns:
+        The parts, and for each item the index of the part that holds it.
+
+    Raises:
+        InvalidRequestError: as `pdp.audit.entry.build_entry`.
+    """
+    effect, cause = _outcome([decision for decision, _ in items])
+    parts: list[audit_pb2.DecisionRecord] = []
+    places: list[int] = []
+    left = -1
+    for decision, evidence in items:
+        item = build_entry(decision, evidence, _ITEMS_BYTES_MAX - _ITEM_OVERHEAD)
+        item.ClearField("caller")
+        item.ClearField("bundle")
+        size = item.ByteSize() + _ITEM_OVERHEAD
+        if size > left:
+            parts.append(_head(batch, effect, cause))
+            left = _ITEMS_BYTES_MAX
+        left -= size
+        parts[-1].batch.items.append(item)
+        places.append(len(parts) - 1)
+    for number, part in enumerate(parts, 1):
+        part.batch.part, part.batch.parts = number, len(parts)
+    return parts, places
+
+
+def _outcome(decisions: Sequence[Decision]) -> tuple[pb.Effect, pb.Cause]:
+    """Of the batch: a permit if it has one, so that each of its parts gets the room of permits."""
+    permit = next((found for found in decisions if found.effect is Effect.PERMIT), None)
+    shown = permit or decisions[0]
+    effect = pb.EFFECT_DENY if permit is None else pb.EFFECT_PERMIT
+    return effect, cast("pb.Cause", shown.cause.value)
+
+
+def _head(batch: BatchEvidence, effect: pb.Effect, cause: pb.Cause) -> audit_pb2.DecisionRecord:
+    return audit_pb2.DecisionRecord(
+        decision_id=batch.decision_id,
+        request_id=batch.request_id,
+        caller=caller_ref(batch.caller),
+        request_digest=batch.digest,
+        effect=effect,
+        cause=cause,
+        bundle=None if batch.bundle is None else bundle_ref(batch.bundle),
+        batch=audit_pb2.BatchRecord(
+            semantic=cast("pb.BatchSemantic", batch.semantic), questions=batch.questions
+        ),
+    )

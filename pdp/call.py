@@ -1,0 +1,108 @@
+"""One question on its way through the decision point, and what it gets with its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pdp.audit.decision_id import new_decision_id
+from pdp.audit.entry import Received
+from pdp.boundary import Admitted
+from pdp.errors import InvalidRequestError
+from pdp.model import BundleRef, Caller, Decision, RecordRef, Request
+from pdp.policy import Rule
+from pdp.snapshot import Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A decision, and for a door: what was wrong with the request.
+
+    INVARIANT: where `invalid` is set, the decision is a denial.
+    """
+
+    decision: Decision
+    invalid: InvalidRequestError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A question that a door could not admit, and why. Only in a batch: alone it gets no decision.
+
+    Attributes:
+        request: what could be read of it.
+        error: what is wrong with it.
+    """
+
+    request: Request
+    error: InvalidRequestError
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What all questions of a batch see: one reading of the clock, one version of the policies."""
+
+    clock_ns: int
+    snapshot: Snapshot | None
+
+
+@dataclass(slots=True)
+class Call:
+    """One request on its way. Filled step by step; a step that fails leaves the rest empty."""
+
+    question: Request | Admitted | Refused
+    caller: Caller
+    deadline: float
+    received: Received | None
+    clock_ns: int = 0
+    now_ns: int = 0
+    admitted: Admitted | None = None
+    snapshot: Snapshot | None = None
+    rules: Sequence[Rule] = ()
+    invalid: InvalidRequestError | None = None
+
+    @property
+    def request(self) -> Request:
+        """As asked, admitted or not."""
+        return self.question if isinstance(self.question, Request) else self.question.request
+
+    @property
+    def bundle(self) -> BundleRef | None:
+        """What decided, as far as it is known."""
+        return None if self.snapshot is None else self.snapshot.ref
+
+
+def named(decision: Decision, call: Call) -> Decision:
+    """With an id of its own, and the bundle that decided."""
+    return Decision(
+        decision.effect,
+        decision.cause,
+        decision.rules,
+        decision.obligations,
+        new_decision_id(call.clock_ns),
+        call.bundle,
+        None,
+        decision.advice,
+        decision.reason_user,
+        decision.reason_admin,
+        schema_violation=decision.schema_violation,
+    )
+
+
+def with_record(decision: Decision, record: RecordRef | None) -> Decision:
+    """With the name of its record, if there is one."""
+    if record is None:
+        return decision
+    return Decision(
+        decision.effect,
+        decision.cause,
+        decision.rules,
+        decision.obligations,
+        decision.decision_id,
+        decision.bundle,
+        record,
+        decision.advice,
+        decision.reason_user,
+        decision.reason_admin,
+        decision.schema_violation,
+    )

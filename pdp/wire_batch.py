@@ -1,0 +1,127 @@
+"""A batch as it comes over the wire, taken apart without looking into its questions.
+
+A nested message and a field of bytes look alike on the wire. So a batch is read
+here as a message whose questions are bytes: each keeps the digest of what was
+sent, goes through the same door as a question that comes alone, and one that is
+damaged damages no other. A test compares these field numbers with the
+published ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, wrappers_pb2
+from google.protobuf.message import DecodeError
+
+from pdp.errors import InvalidRequestError
+from pdp.v1 import authorization_pb2 as pb
+
+# A message whose only field is a text with number 1, which is where `AuthorizeRequest` has its
+# `request_id`. All other fields are unknown to it, and are skipped and not decoded.
+_RequestId: Final = wrappers_pb2.StringValue
+_SEMANTICS: Final = frozenset(pb.BatchSemantic.values()) - {pb.BATCH_SEMANTIC_UNSPECIFIED}
+
+
+@dataclass(frozen=True, slots=True)
+class BatchMessage:
+    """A batch whose questions have not been looked at, but for their ids.
+
+    Attributes:
+        request_id: of the batch.
+        semantic: a known one, not UNSPECIFIED.
+        items: (id, bytes) of each question; at least one, no two with one id.
+    """
+
+    request_id: str
+    semantic: int
+    items: Sequence[tuple[str, bytes]]
+
+
+def _mirror() -> Any:
+    """`AuthorizeBatchRequest`, its questions as bytes. In a pool of its own."""
+    field = descriptor_pb2.FieldDescriptorProto
+    described = descriptor_pb2.DescriptorProto(name="Batch")
+    for name, number, kind, label in (
+        ("request_id", 1, field.TYPE_STRING, field.LABEL_OPTIONAL),
+        # An enum, as a number: so one that is unknown is seen.
+        ("semantic", 2, field.TYPE_INT32, field.LABEL_OPTIONAL),
+        ("items", 3, field.TYPE_BYTES, field.LABEL_REPEATED),
+    ):
+        described.field.add(name=name, number=number, type=kind, label=label)
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(
+        descriptor_pb2.FileDescriptorProto(
+            name="mirror.proto", package="mirror", syntax="proto3", message_type=[described]
+        )
+    )
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("mirror.Batch"))
+
+
+_Batch: Final = _mirror()
+
+
+def read_id(message: bytes) -> str:
+    """The `request_id` of a question that is not looked at otherwise; empty if it has none.
+
+    Raises:
+        InvalidRequestError: not a protobuf message.
+    """
+    try:
+        return _RequestId.FromString(message).value
+    except (DecodeError, UnicodeDecodeError):
+        raise InvalidRequestError("request", "is not a protobuf message") from None
+
+
+def split_batch(message: bytes, items_max: int, name_bytes_max: int) -> BatchMessage:
+    """Take a batch apart.
+
+    Args:
+        message: as received; trusted in nothing.
+        items_max: questions, at most.
+        name_bytes_max: of each id.
+
+    Raises:
+        InvalidRequestError: about the batch, or about an id in it: without one of its own a
+            question cannot be answered. Whatever else is wrong with a question is its own affair.
+    """
+    try:
+        parsed = _Batch.FromString(message)
+    except (DecodeError, UnicodeDecodeError):
+        raise InvalidRequestError(
+            "request", "is not a `pdp.v1.AuthorizeBatchRequest` message"
+        ) from None
+    parsed.DiscardUnknownFields()
+    # A field that comes twice counts once. Others might go by the other one, so neither counts.
+    if parsed.ByteSize() != len(message):
+        raise InvalidRequestError(
+            "request", "has fields that this version of the decision point does not know, or twice"
+        )
+    _check_id(parsed.request_id, "request_id", name_bytes_max)
+    if parsed.semantic not in _SEMANTICS:
+        raise InvalidRequestError("semantic", "is required, and is one of three")
+    if not parsed.items:
+        raise InvalidRequestError("items", "is required: a batch has at least one question")
+    if len(parsed.items) > items_max:
+        raise InvalidRequestError("items", f"are more than {items_max}")
+    found: dict[str, bytes] = {}
+    for index, item in enumerate(parsed.items):
+        path = f"items[{index}]"
+        try:
+            request_id = read_id(item)
+        except InvalidRequestError:
+            raise InvalidRequestError(path, "is not a protobuf message") from None
+        _check_id(request_id, f"{path}.request_id", name_bytes_max)
+        if request_id in found:
+            raise InvalidRequestError(f"{path}.request_id", "is that of another question too")
+        found[request_id] = item
+    return BatchMessage(parsed.request_id, parsed.semantic, tuple(found.items()))
+
+
+def _check_id(text: str, path: str, bytes_max: int) -> None:
+    if not text:
+        raise InvalidRequestError(path, "is required")
+    if len(text.encode()) > bytes_max:
+        raise InvalidRequestError(path, f"is longer than {bytes_max} bytes")

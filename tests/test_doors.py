@@ -1,0 +1,233 @@
+"""The same question gets the same answer through every door: one table, run through each."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from ruamel.yaml import YAML
+
+from pdp import wire
+from pdp.admission import Denials
+from pdp.callers import CallerEntry
+from pdp.identity.svid import parse_spiffe_id
+from pdp.model import Action, Caller, Decision, Request, Resource, Subject
+from pdp.v1 import authorization_pb2 as pb
+from pdp.value_codec import value_to_pb
+from tests.conftest import ROOT
+from tests.simulators.certificates import TRUST_DOMAIN
+from tests.simulators.decision_points import (
+    AUTHORIZE,
+    RunningServer,
+    make_snapshot,
+    now_snapshot,
+    running_server,
+)
+from tests.test_batch import BATCH
+
+CASES: list[dict[str, Any]] = YAML(typ="safe").load(
+    (ROOT / "tests" / "cases" / "doors.yaml").read_text()
+)
+LONG = "2000 characters"
+
+
+def _entry(name: str, actions: tuple[str, ...] = ("*",), subjects: str = "user") -> CallerEntry:
+    return CallerEntry(
+        id=f"spiffe://{TRUST_DOMAIN}/{name}",
+        resources=("document",),
+        actions=actions,
+        asserts=(subjects,),
+        may=frozenset({"batch", "explain", "search"}),
+    )
+
+
+CALLERS = (_entry("pep"), _entry("reader", ("read",)), _entry("machines", subjects="machine"))
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What a door said, in the words of the table."""
+
+    effect: str
+    cause: str
+    rules: tuple[str, ...] = ()
+    obligations: tuple[str, ...] = ()
+
+
+REFUSED = Answered("DENY", "INVALID")
+
+
+@dataclass
+class House:
+    """A PDP, and who may ask it, with a channel for each caller."""
+
+    running: RunningServer
+    channels: dict[str, grpc.aio.Channel]
+
+    def channel(self, caller: str) -> grpc.aio.Channel:
+        """A connection as this caller."""
+        found = self.channels.get(caller)
+        if found is None:
+            svid = self.running.authority.issue(caller)
+            found = self.channels[caller] = self.running.channel(svid)
+        return found
+
+
+@asynccontextmanager
+async def house(folder: Path) -> AsyncIterator[House]:
+    """One PDP for all cases."""
+    made = make_snapshot(
+        callers=CALLERS, denials=Denials(subjects=frozenset({("user", "mallory")}))
+    )
+    snapshot = now_snapshot(callers=made.callers, denials=made.denials)
+    async with running_server(folder, snapshot=snapshot) as running:
+        opened = House(running, {})
+        try:
+            yield opened
+        finally:
+            for channel in opened.channels.values():
+                await channel.close(None)
+
+
+def question(case: dict[str, Any]) -> Request:
+    """The question of a case; not judged yet."""
+    subject = {"type": "user", "id": "alice", **case.get("subject", {})}
+    resource = {"type": "document", "id": "1", **case.get("resource", {})}
+    if resource["id"] == LONG:
+        resource["id"] = "x" * 2_000
+    return Request(
+        Subject(subject["type"], subject["id"], subject.get("properties", {})),
+        Action(case["action"]),
+        Resource(resource["type"], resource["id"], resource.get("properties", {})),
+        case.get("context", {}),
+        tenant=case.get("tenant", ""),
+        request_id="q-1",
+    )
+
+
+def as_message(asked: Request) -> pb.AuthorizeRequest:
+    """The question on the wire, also one that the client's own encoder would not send."""
+    out = pb.AuthorizeRequest(request_id=asked.request_id, tenant=asked.tenant)
+    out.subject.type, out.subject.id = asked.subject.type, asked.subject.id
+    out.action.name = asked.action.name
+    out.resource.type, out.resource.id = asked.resource.type, asked.resource.id
+    for source, into in (
+        (asked.subject.properties, out.subject.properties),
+        (asked.resource.properties, out.resource.properties),
+        (asked.context, out.context),
+    ):
+        for name, value in source.items():
+            into[name].CopyFrom(value_to_pb(value))
+    return out
+
+
+def _answered(decision: Decision) -> Answered:
+    return Answered(
+        decision.effect.name,
+        decision.cause.name,
+        decision.rules,
+        tuple(duty.id for duty in decision.obligations),
+    )
+
+
+# A door: the answer to a question of this caller.
+Door = Callable[[House, Request, str], Awaitable[Answered]]
+
+
+async def in_process(place: House, asked: Request, caller: str) -> Answered:
+    """Without a door."""
+    spiffe_id = str(parse_spiffe_id(f"spiffe://{TRUST_DOMAIN}/{caller}"))
+    point = place.running.server.decision_point
+    return _answered(
+        await point.authorize(asked, Caller(spiffe_id, "1f", ""), time.monotonic() + 5)
+    )
+
+
+async def grpc_unary(place: House, asked: Request, caller: str) -> Answered:
+    """`Authorize`."""
+    method = place.channel(caller).unary_unary(AUTHORIZE, bytes, pb.AuthorizeResponse.FromString)
+    try:
+        answer = await method(as_message(asked).SerializeToString(), timeout=5)
+    except grpc.aio.AioRpcError as error:
+        if error.code() is not grpc.StatusCode.INVALID_ARGUMENT:
+            raise
+        return REFUSED
+    return _answered(wire.decision_from_pb(answer))
+
+
+async def grpc_batch(place: House, asked: Request, caller: str) -> Answered:
+    """`AuthorizeBatch`, with the question between two others."""
+    message, other = as_message(asked), pb.AuthorizeRequest(request_id="z")
+    batch = pb.AuthorizeBatchRequest(
+        request_id="b-1", semantic=pb.BATCH_SEMANTIC_EXECUTE_ALL, items=[other, message, message]
+    )
+    batch.items[2].request_id = "q-2"
+    method = place.channel(caller).unary_unary(BATCH, bytes, pb.AuthorizeBatchResponse.FromString)
+    answers = (await method(batch.SerializeToString(), timeout=5)).items
+    assert [item.request_id for item in answers] == ["z", "q-1", "q-2"]
+    first, second = (_answered(wire.decision_from_pb(item)) for item in answers[1:])
+    assert first == second
+    return first
+
+
+# INVARIANT: every door of the product is here.
+DOORS: dict[str, Door] = {
+    "in process": in_process,
+    "gRPC": grpc_unary,
+    "gRPC batch": grpc_batch,
+}
+
+
+def _differences(folder: Path, door: Door) -> Iterator[str]:
+    async def scenario() -> list[tuple[str, Answered, Answered]]:
+        async with house(folder) as place:
+            return [
+                (case["case"], await door(place, question(case), case["caller"]), _expected(case))
+                for case in CASES
+            ]
+
+    for case, found, expected in asyncio.run(scenario()):
+        if found != expected:
+            yield f"{case}: {found} instead of {expected}"
+
+
+def _expected(case: dict[str, Any]) -> Answered:
+    expect = case["expect"]
+    return Answered(
+        expect["effect"],
+        expect["cause"],
+        tuple(expect.get("rules", ())),
+        tuple(expect.get("obligations", ())),
+    )
+
+
+@pytest.mark.parametrize("name", DOORS)
+def test_same_question_same_answer(name: str, tmp_path: Path) -> None:
+    """Effect, cause, rules and obligations of each case, through this door."""
+    assert list(_differences(tmp_path, DOORS[name])) == []
+
+
+def test_same_question_twin_with_a_door_that_decides(tmp_path: Path) -> None:
+    """A door that permits what it likes is seen."""
+
+    async def bent(place: House, asked: Request, caller: str) -> Answered:
+        found = await in_process(place, asked, caller)
+        return Answered("PERMIT", "RULE") if asked.action.name == "paint" else found
+
+    assert len(list(_differences(tmp_path, bent))) == 1
+
+
+def test_the_table_has_each_kind_of_answer() -> None:
+    """Permits, denials by rule and by default, and refusals of caller, subject and message."""
+    assert {case["expect"]["cause"] for case in CASES} == {
+        "RULE", "DEFAULT", "CALLER", "IDENTITY", "INVALID",
+    }  # fmt: skip
+    assert {case["expect"]["effect"] for case in CASES} == {"PERMIT", "DENY"}
+    assert len({case["case"] for case in CASES}) == len(CASES)
