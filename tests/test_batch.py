@@ -20,13 +20,14 @@ from pdp.admission import Denials
 from pdp.audit import batch_entry
 from pdp.audit.budget import DenialCounts
 from pdp.audit.entry import Capture
-from pdp.audit.log import ENTRY_BYTES_MAX, TAG_DECISION, PdpId, Sealer, open_record
+from pdp.audit.log import ENTRY_BYTES_MAX, TAG_DECISION, Opened, PdpId, Sealer, open_record
 from pdp.audit.reading import Filter, as_line
 from pdp.batch import Batch, BatchDecisionPoint, Semantic
 from pdp.callers import CallerEntry
 from pdp.config.settings import Limits
 from pdp.errors import InvalidRequestError
 from pdp.identity.svid import SvidVerifier, load_trust_bundle
+from pdp.impact.recorded import Unplayable, read_record
 from pdp.model import Cause, Decision, Effect, RecordRef, Request
 from pdp.server.authorization import AuthorizationDoor
 from pdp.server.batch import BatchDoor
@@ -382,12 +383,30 @@ def test_a_batch_is_found_and_shown() -> None:
     bench = Bench()
     bench.decide(asked("read", "write"))
     (entry,) = bench.recorder.entries
-    sealer = Sealer(PdpId("pdp-1", 0, 1))
-    record = open_record(sealer.seal(1, bytes(32), NOW_NS, TAG_DECISION, entry.SerializeToString()))
+    record = _sealed(entry)
     assert "batch of 2: 1 permitted, 1 denied by spiffe://" in as_line(record)
     for answer in bench.answers:
         assert Filter(decision_id=answer.decision.decision_id).takes(record)
     assert not Filter(decision_id="another").takes(record)
+
+
+def test_a_batch_is_replayed_question_by_question() -> None:
+    """Each item is read as the record of its question alone would be."""
+    batch, single = Bench(), Bench()
+    questions = asked("read", "write", "destroy", roles=["manager"])
+    batch.decide(questions)
+    for question in questions:
+        asyncio.run(single.point.authorize(question, PEP, single.clock.seconds + 1))
+    (together,) = (read_record(_sealed(entry)) for entry in batch.recorder.entries)
+    alone = [found for entry in single.recorder.entries for found in read_record(_sealed(entry))]
+    assert together == alone
+    assert len(alone) == 3
+    assert not any(isinstance(found, Unplayable) for found in alone)
+
+
+def _sealed(entry: audit_pb2.DecisionRecord) -> Opened:
+    sealer = Sealer(PdpId("pdp-1", 0, 1))
+    return open_record(sealer.seal(1, bytes(32), NOW_NS, TAG_DECISION, entry.SerializeToString()))
 
 
 def test_an_entry_of_a_batch_always_fits(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -561,7 +561,7 @@ def test_an_entry_always_fits(attribute_bytes: int, rules: int, message_bytes: i
 
 def test_an_entry_always_fits_twin_without_guard(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without shortening, a large request makes a record that no log takes."""
-    monkeypatch.setattr(entries, "_shorten", lambda entry: None)
+    monkeypatch.setattr(entries, "_shorten", lambda *_: None)
     evidence = Evidence(ask(), PEP, {"context": "x" * 70_000}, bytes(32))
     assert build_entry(deny(Cause.DEFAULT), evidence).ByteSize() > ENTRY_BYTES_MAX
 

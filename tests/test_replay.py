@@ -197,7 +197,7 @@ def test_partial_records_are_asked_only_if_the_answer_is_the_same(
     by_id = {request.request_id: request for request in asked}
     count = 0
     for opened in found:
-        kept = read_record(opened)
+        kept = next(iter(read_record(opened)), None)
         if not isinstance(kept, Recorded):
             continue
         question = fill(kept, editions, editions[0])
@@ -231,7 +231,7 @@ def test_guessing_what_was_not_recorded_would_be_noticed(
     monkeypatch.setattr(recorded, "reads", careless)
     wrong = 0
     for opened in found:
-        kept = read_record(opened)
+        kept = next(iter(read_record(opened)), None)
         if isinstance(kept, Recorded):
             question = fill(kept, editions, editions[0])
             assert isinstance(question, Question)

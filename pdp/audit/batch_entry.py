@@ -83,6 +83,20 @@ def build_batch(
     return parts, places
 
 
+def single_entries(entry: audit_pb2.DecisionRecord) -> list[audit_pb2.DecisionRecord]:
+    """The record of each question: the entry itself, or those of its batch with what they share."""
+    if not entry.HasField("batch"):
+        return [entry]
+    shared = audit_pb2.DecisionRecord(caller=entry.caller, bundle=entry.bundle)
+    singles = []
+    for item in entry.batch.items:
+        single = audit_pb2.DecisionRecord()
+        single.CopyFrom(item)
+        single.MergeFrom(shared)
+        singles.append(single)
+    return singles
+
+
 def _outcome(decisions: Sequence[Decision]) -> tuple[pb.Effect, pb.Cause]:
     """Of the batch: a permit if it has one, so that each of its parts gets the room of permits."""
     permit = next((found for found in decisions if found.effect is Effect.PERMIT), None)

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from pdp.audit.batch_entry import single_entries
 from pdp.bundle.anchor import DEVELOPMENT_TRUST_DOMAIN
 from pdp.errors import SpoolError, SpoolSuppressedError
 from pdp.model import Cause, Effect, RecordRef
@@ -71,8 +72,17 @@ class TellingRecorder:
         can make a record look durable.
         """
         future = self._recorder.append(entry, time_ns)
-        future.add_done_callback(lambda done: self._tell(self._seen(entry, time_ns, done)))
+        future.add_done_callback(lambda done: self._tell_all(entry, time_ns, done))
         return future
+
+    def _tell_all(
+        self,
+        entry: audit_pb2.DecisionRecord,
+        time_ns: int,
+        done: asyncio.Future[RecordRef],
+    ) -> None:
+        for single in single_entries(entry):
+            self._tell(self._seen(single, time_ns, done))
 
     def _seen(
         self,

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from pdp.audit.batch_entry import single_entries
 from pdp.audit.log import Opened
 from pdp.boundary import Admitted, InputLimits, admit
 from pdp.errors import InvalidRequestError
@@ -76,13 +77,16 @@ class Recorded:
     bundle: BundleRef
 
 
-def read_record(record: Opened) -> Recorded | Unplayable | None:
-    """What a record says was asked; None for one that is about no decision."""
+def read_record(record: Opened) -> list[Recorded | Unplayable]:
+    """What a record says was asked: nothing, one question, or those of a batch."""
     if record.body == "suppressed_denials":
-        return Unplayable("denials that were counted, not recorded one by one")
+        return [Unplayable("denials that were counted, not recorded one by one")]
     if record.body != "decision":
-        return None
-    entry = record.message.decision
+        return []
+    return [_read(entry, record.time_ns) for entry in single_entries(record.message.decision)]
+
+
+def _read(entry: audit_pb2.DecisionRecord, time_ns: int) -> Recorded | Unplayable:
     answer = (
         Effect.PERMIT if entry.effect == pb.EFFECT_PERMIT else Effect.DENY,
         int(entry.cause),
@@ -95,7 +99,7 @@ def read_record(record: Opened) -> Recorded | Unplayable | None:
     try:
         known = map_from_pb(entry.attributes, "attributes")
         now = known.get("now")
-        now_ns = now.ns if isinstance(now, Timestamp) else record.time_ns
+        now_ns = now.ns if isinstance(now, Timestamp) else time_ns
         if entry.request:
             return Recorded(_whole(entry, caller, now_ns), None, answer, bundle)
     except InvalidRequestError as error:

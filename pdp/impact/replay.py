@@ -122,15 +122,17 @@ class Replay:
 
     def take_record(self, record: Opened) -> None:
         """One record of a log."""
-        found = read_record(record)
+        for found in read_record(record):
+            self._take(found, f"{record.ref.pdp_id}:{record.ref.seq}")
+
+    def _take(self, found: Recorded | Unplayable, place: str) -> None:
         if isinstance(found, Recorded):
             question = fill(found, (self.old, self.new), self._deciding(found.bundle))
             if isinstance(question, Question):
-                self._ask(question, f"{record.ref.pdp_id}:{record.ref.seq}", found)
+                self._ask(question, place, found)
                 return
             found = question
-        if isinstance(found, Unplayable):
-            self._skip(found.reason)
+        self._skip(found.reason)
 
     def take_line(self, line: bytes, place: str) -> None:
         """One question of a file."""
