@@ -555,7 +555,7 @@ def test_hostile_bytes_over_a_real_connection(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
-@pytest.mark.parametrize("part", ["_verifier", "_decision_point", "_clock", "_limits"])
+@pytest.mark.parametrize("part", ["_verifier", "_decision_point", "_clock", "limits"])
 def test_a_broken_door_is_an_error_status(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever breaks in the door itself: INTERNAL, no detail of ours, never an answer."""
     door = bench_door()
