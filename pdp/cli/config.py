@@ -94,6 +94,7 @@ def _rows(settings: Settings) -> list[Row]:
         ("limits.cost_units_max", limits.evaluation.cost_units_max),
         ("limits.nodes_max", limits.evaluation.nodes_max),
         ("limits.message_bytes_max", limits.message_bytes_max),
+        ("limits.batch_items_max", limits.batch_items_max),
         ("limits.deadline_default_s", limits.deadline_default_s),
         ("limits.deadline_max_s", limits.deadline_max_s),
         ("limits.answer_reserve_s", limits.answer_reserve_s),

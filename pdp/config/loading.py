@@ -252,6 +252,7 @@ class _Builder:
                 cost_units_max=limits.cost_units_max, nodes_max=limits.nodes_max
             ),
             message_bytes_max=limits.message_bytes_max,
+            batch_items_max=limits.batch_items_max,
             deadline_default_s=limits.deadline_default_s,
             deadline_max_s=limits.deadline_max_s,
             answer_reserve_s=limits.answer_reserve_s,
