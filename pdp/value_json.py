@@ -6,11 +6,21 @@ int64, as at every door.
 
 from __future__ import annotations
 
+import base64
 import json
 import math
+from collections.abc import Mapping
 from typing import Any
 
-from pdp.values import INT64_MAX, INT64_MIN, Value
+from pdp.values import (
+    INT64_MAX,
+    INT64_MIN,
+    Duration,
+    Timestamp,
+    Value,
+    format_duration,
+    format_timestamp,
+)
 
 
 class NotJsonError(ValueError):
@@ -37,11 +47,26 @@ def parse(text: str) -> Value:
             parse_float=_double,
             parse_constant=_constant,
         )
+        _check_unicode(value)
     except json.JSONDecodeError as error:
         raise NotJsonError(error.msg[:1].lower() + error.msg[1:], error.pos) from None
     except RecursionError:
         raise ValueError("is nested too deeply") from None
-    _check_unicode(value)
+    return value
+
+
+def plain(value: object) -> object:
+    """A value as JSON can show it, in protobuf's JSON mapping: base64, RFC 3339, `1.5s`."""
+    if isinstance(value, Mapping):
+        return {name: plain(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, Timestamp):
+        return format_timestamp(value.ns)
+    if isinstance(value, Duration):
+        return format_duration(value.ns)
     return value
 
 

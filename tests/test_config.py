@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import json
 import os
@@ -21,6 +22,7 @@ from pdp.bundle.anchor import Anchor
 from pdp.config import ConfigurationProblemsError, Settings, document, load_settings
 from pdp.config.document import variables
 from pdp.errors import ConfigurationError
+from pdp.server.authzen.pages import load_offer, metadata
 from pdp.server.checks import check_files
 from tests.simulators.certificates import TRUST_DOMAIN
 from tests.simulators.configurations import (
@@ -95,6 +97,7 @@ VALUES: dict[str, tuple[str, object]] = {
     "limits.connection_age_max_s": ("5", 5.0),
     "record.segment_bytes_max": ("131072", 131_072),
 }
+AUTHZEN = {"listen": "127.0.0.1:0", "base_url": "https://pdp.example.org"}
 
 
 def in_force(found: Settings, setting: str) -> object:
@@ -384,3 +387,107 @@ def test_config_check_shows_what_is_in_force_and_no_secret(folder: Path) -> None
     assert shown["tls.key"] == str(folder / "server.key")
     for line in (folder / "server.key").read_text().splitlines():
         assert line not in done.stdout + as_json.stdout
+
+
+# -- the door for HTTP ----------------------------------------------------------------------------
+
+
+def test_there_is_no_door_for_http_unless_it_is_configured(folder: Path) -> None:
+    """Nothing said, nothing opened; both settings, and it is there."""
+    assert load(folder, good_tree()).authzen is None
+    found = load(folder, changed("authzen", AUTHZEN)).authzen
+    assert found is not None
+    assert (str(found.listen), found.base_url) == ("127.0.0.1:0", "https://pdp.example.org")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"base_url": None}, "`authzen.base_url` is missing"),
+        ({"listen": None}, "`authzen.listen` is missing"),
+        ({"listen": "8444"}, "`authzen.listen` is '8444'"),
+        ({"capabilities": ["obligations"]}, "is not a URN"),
+        ({"signed_metadata": "nothing.jwt"}, "there is no file"),
+        *(
+            ({"base_url": text}, "`authzen.base_url` is")
+            for text in (
+                "http://pdp.example.org",
+                "https://pdp.example.org/",
+                "https://pdp.example.org/a/",
+                "https://pdp.example.org?x=1",
+                "https://pdp.example.org#x",
+                "https://user@pdp.example.org",
+                "https://PDP.example.org",
+                "https://pdp.example.org/../a",
+                "https://pdp.example.org/a b",
+                "https://pdp.example.org\n",
+                "pdp.example.org",
+                "https://",
+            )
+        ),
+    ],
+)
+def test_half_a_door_for_http_refuses_to_start(
+    folder: Path, change: dict[str, Any], says: str
+) -> None:
+    """What clients compare and put paths behind is plain, and nothing is left to guess."""
+    wanted = {key: value for key, value in {**AUTHZEN, **change}.items() if value is not None}
+    (found,) = problems(folder, changed("authzen", wanted))
+    assert says in found
+
+
+def part(value: object) -> str:
+    """One part of a JWT."""
+    return base64.urlsafe_b64encode(json.dumps(value).encode()).decode().rstrip("=")
+
+
+CLAIMS = {"iss": "https://pdp.example.org", "policy_decision_point": "https://pdp.example.org"}
+JWT = f"{part({'alg': 'ES256'})}.{part(CLAIMS)}.c2lnbmF0dXJl"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("not a token", "is not a signed JWT"),
+        ("a.b", "is not a signed JWT"),
+        (f"{part({'alg': 'ES256'})}.{part(CLAIMS)}.", "is not a signed JWT"),
+        (f"{part([])}.{part(CLAIMS)}.c2ln", "is not a signed JWT"),
+        (f"{part({'alg': 'none'})}.{part(CLAIMS)}.c2ln", "is not signed"),
+        (f"{part({})}.{part(CLAIMS)}.c2ln", "is not signed"),
+        (f"{part({'alg': 'ES256'})}.{part({**CLAIMS, 'iss': 7})}.c2ln", "it has no `iss`"),
+        (
+            f"{part({'alg': 'ES256'})}.{part({**CLAIMS, 'signed_metadata': 'x'})}.c2ln",
+            "must not hold `signed_metadata`",
+        ),
+        (
+            f"{part({'alg': 'ES256'})}.{part({**CLAIMS, 'policy_decision_point': 'x'})}.c2ln",
+            "is about another PDP",
+        ),
+        ("x" * 70_000, "is longer than"),
+        ("\xff", "is not a signed JWT"),
+    ],
+)
+def test_signed_metadata_that_nobody_could_use_refuses_to_start(
+    folder: Path, text: str, says: str
+) -> None:
+    """What can be seen without the key is right, or `pdp config check` says what is not."""
+    (folder / "meta.jwt").write_text(text)
+    settings_ = load(folder, changed("authzen", {**AUTHZEN, "signed_metadata": "meta.jwt"}))
+    with pytest.raises(ConfigurationProblemsError) as caught:
+        check_files(settings_, "pdp.toml")
+    assert any(says in problem for problem in caught.value.problems)
+
+
+def test_signed_metadata_is_served_as_it_is(folder: Path) -> None:
+    """The file's JWT, to the letter, and the capabilities that the operator names."""
+    (folder / "meta.jwt").write_text(f"{JWT}\n")
+    capability = "urn:openid:authzen:capability:obligations"
+    wanted = {**AUTHZEN, "signed_metadata": "meta.jwt", "capabilities": [capability]}
+    authzen = load(folder, changed("authzen", wanted)).authzen
+    assert authzen is not None
+    found = json.loads(load_offer(authzen).pages["/.well-known/authzen-configuration"])
+    assert found["signed_metadata"] == JWT
+    assert found["capabilities"] == [capability]
+    plain = load(folder, changed("authzen", AUTHZEN)).authzen
+    assert plain is not None
+    assert not {"signed_metadata", "capabilities"} & set(metadata(plain))

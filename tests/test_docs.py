@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from pdp.bundle.denials import parse_denials
 from pdp.config import load_settings
 from pdp.config.document import (
+    AuthzenSection,
     BundleSection,
     Document,
     LimitsSection,
@@ -110,7 +111,7 @@ def test_every_default_that_is_shown_is_the_default() -> None:
     """Defaults in the table of docs/serve.md are those in force when nothing is said."""
     sections: dict[str, type[BaseModel]] = {
         "": Document, "bundle": BundleSection, "record": RecordSection, "limits": LimitsSection,
-        "tls": TlsSection,
+        "tls": TlsSection, "authzen": AuthzenSection,
     }  # fmt: skip
     units = {"GiB": 1024**3, "MiB": 1024**2}
     for setting, _, shown, _ in _rows(ROOT / "docs" / "serve.md", "setting"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -219,11 +219,11 @@ def _show(decision: Decision, reason: str, microseconds: int, *, as_json: bool) 
         ("violation", decision.schema_violation),
         ("rules", ", ".join(decision.rules)),
         *(
-            ("obligation", f"{duty.type}:{duty.id} {json.dumps(plain(duty.properties))}")
+            ("obligation", f"{duty.type}:{duty.id} {json.dumps(value_json.plain(duty.properties))}")
             for duty in decision.obligations
         ),
         *(
-            ("advice", f"{item.type}:{item.id} {json.dumps(plain(item.properties))}")
+            ("advice", f"{item.type}:{item.id} {json.dumps(value_json.plain(item.properties))}")
             for item in decision.advice
         ),
         *(("for user", f"{said.text} [{said.rule}]") for said in decision.reason_user),
@@ -267,24 +267,6 @@ def _as_json(decision: Decision, reason: str, microseconds: int) -> dict[str, ob
 
 def _duties(duties: Iterable[Obligation]) -> list[dict[str, object]]:
     return [
-        {"type": duty.type, "id": duty.id, "properties": plain(duty.properties)} for duty in duties
+        {"type": duty.type, "id": duty.id, "properties": value_json.plain(duty.properties)}
+        for duty in duties
     ]
-
-
-def plain(value: object) -> object:
-    """A value as JSON can show it, in protobuf's JSON mapping: base64, RFC 3339, `1.5s`."""
-    import base64
-
-    from pdp.values import Duration, Timestamp, format_duration, format_timestamp
-
-    if isinstance(value, Mapping):
-        return {name: plain(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [plain(item) for item in value]
-    if isinstance(value, bytes):
-        return base64.b64encode(value).decode()
-    if isinstance(value, Timestamp):
-        return format_timestamp(value.ns)
-    if isinstance(value, Duration):
-        return format_duration(value.ns)
-    return value

@@ -65,6 +65,7 @@ def check(
 def _rows(settings: Settings) -> list[Row]:
     """Every setting by its name in the file, and its value in force."""
     tls, bundle, record, limits = settings.tls, settings.bundle, settings.record, settings.limits
+    authzen = settings.authzen
     found: list[tuple[str, object]] = [
         ("instance", settings.instance),
         ("listen", settings.listen),
@@ -107,5 +108,9 @@ def _rows(settings: Settings) -> list[Row]:
         ("limits.connection_age_max_s", limits.connection_age_max_s),
         ("limits.drain_s", limits.drain_s),
         ("limits.stop_grace_s", limits.stop_grace_s),
+        ("authzen.listen", authzen and authzen.listen),
+        ("authzen.base_url", authzen and authzen.base_url),
+        ("authzen.capabilities", authzen and ", ".join(authzen.capabilities)),
+        ("authzen.signed_metadata", authzen and authzen.signed_metadata),
     ]
     return [(name, "not set" if value is None else str(value)) for name, value in found]

@@ -286,7 +286,7 @@ def _case(case: Case) -> dict[str, Any]:
 
 
 def _answer(answer: Decision) -> dict[str, Any]:
-    from pdp.cli.authorize import plain
+    from pdp.value_json import plain
 
     return {
         "effect": answer.effect.name,

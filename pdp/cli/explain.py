@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pdp.cli.authorize import Context, Properties, entries_of, pair, plain, properties_by_part
+from pdp import value_json
+from pdp.cli.authorize import Context, Properties, entries_of, pair, properties_by_part
 
 if TYPE_CHECKING:
     from pdp.impact.edition import Edition
@@ -164,7 +165,8 @@ def _answer(edition: Edition, asked: Question, *, as_json: bool) -> None:
         out.print(f"  by {', '.join(decision.rules)}", markup=False)
     for duty in decision.obligations:
         out.print(
-            f"  obliges to {duty.type}:{duty.id} {json.dumps(plain(duty.properties))}", markup=False
+            f"  obliges to {duty.type}:{duty.id} {json.dumps(value_json.plain(duty.properties))}",
+            markup=False,
         )
     if not notes:
         show(told)
@@ -176,7 +178,7 @@ def _decision_as_json(decision: Decision) -> dict[str, Any]:
         "cause": decision.cause.name,
         "decided_by": list(decision.rules),
         "obligations": [
-            {"type": duty.type, "id": duty.id, "properties": plain(duty.properties)}
+            {"type": duty.type, "id": duty.id, "properties": value_json.plain(duty.properties)}
             for duty in decision.obligations
         ],
     }

@@ -75,6 +75,15 @@ class RecordSection(_Section):
     capture: Literal["attributes", "full"] = "attributes"
 
 
+class AuthzenSection(_Section):
+    """`[authzen]`: the door for HTTP; none without `listen` and `base_url`."""
+
+    listen: str | None = None
+    base_url: str | None = None
+    capabilities: tuple[str, ...] = ()
+    signed_metadata: Path | None = None
+
+
 class LimitsSection(_Section):
     """`[limits]`: what callers may use at most."""
 
@@ -120,6 +129,7 @@ class Document(BaseSettings):
     bundle: BundleSection
     record: RecordSection
     limits: LimitsSection = LimitsSection()
+    authzen: AuthzenSection = AuthzenSection()
 
     @classmethod
     def settings_customise_sources(

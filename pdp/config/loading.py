@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,7 @@ from pdp.bundle.settings import BundleSettings
 from pdp.cel.limits import EvaluationLimits
 from pdp.config.document import (
     ENVIRONMENT_PREFIX,
+    AuthzenSection,
     BundleSection,
     Document,
     LimitsSection,
@@ -31,7 +33,14 @@ from pdp.config.document import (
     TlsSection,
     variables,
 )
-from pdp.config.settings import Address, Limits, RecordSettings, Settings, TlsSettings
+from pdp.config.settings import (
+    Address,
+    AuthzenSettings,
+    Limits,
+    RecordSettings,
+    Settings,
+    TlsSettings,
+)
 from pdp.errors import ConfigurationError, IdentityError
 from pdp.identity.svid import check_trust_domain
 
@@ -40,6 +49,10 @@ CONFIG_VARIABLE: Final = "PDP_CONFIG"
 FILE_BYTES_MAX: Final = 1_048_576
 
 _PORT_MAX: Final = 65_535
+_BASE_URL: Final = re.compile(
+    r"https://(\[[0-9a-f:.]+\]|[a-z0-9]([a-z0-9.-]*[a-z0-9])?)(:[0-9]{1,5})?(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*"
+)
+_URN: Final = re.compile(r"urn:[a-z0-9][a-z0-9-]{0,31}:[!-~]+", re.IGNORECASE)
 
 
 class ConfigurationProblemsError(ConfigurationError):
@@ -134,6 +147,20 @@ def _explain(error: ValidationError) -> Iterator[str]:
             yield f"`{path}`: {message[:1].lower()}{message[1:]}"
 
 
+def base_url_problem(text: str) -> str:
+    """What is wrong with the address that clients know a PDP by; empty: nothing.
+
+    AuthZEN 1.0, "Policy Decision Point Metadata": https, no query, no fragment. Clients
+    compare it as text, and put paths behind it, so its path is plain and has no end slash.
+    """
+    if not _BASE_URL.fullmatch(text):
+        return (
+            f"is {text[:80]!a}: write `https://host`, `https://host:port` or "
+            "`https://host/path`, lower-case, without a slash at the end"
+        )
+    return ""
+
+
 class _Builder:
     """Judges what pydantic cannot, and keeps every problem."""
 
@@ -151,6 +178,7 @@ class _Builder:
         bundle = self._bundle(document.bundle)
         limits = self._limits(document.limits)
         record = self._record(document.record)
+        authzen = self._authzen(document.authzen)
         if listen is None or bundle is None or record is None:
             return None
         return Settings(
@@ -162,6 +190,7 @@ class _Builder:
             poll_interval_s=document.bundle.poll_interval_s,
             limits=limits,
             log_level=document.log_level,
+            authzen=authzen,
         )
 
     def _check_instance(self) -> None:
@@ -170,15 +199,15 @@ class _Builder:
         except ConfigurationError as error:
             self.problems.append(f"`instance`: {error}")
 
-    def _address(self, text: str) -> Address | None:
+    def _address(self, text: str, name: str = "listen") -> Address | None:
         host, colon, port = text.rpartition(":")
         if not colon or not host or not (port.isascii() and port.isdigit()):
             self.problems.append(
-                f"`listen` is {text!a}: write `address:port`, like `127.0.0.1:8443` or `[::]:8443`"
+                f"`{name}` is {text!a}: write `address:port`, like `127.0.0.1:8443` or `[::]:8443`"
             )
             return None
         if int(port) > _PORT_MAX:
-            self.problems.append(f"`listen`: there is no port {port[:16]}, the last is {_PORT_MAX}")
+            self.problems.append(f"`{name}`: there is no port {port[:16]}, the last is {_PORT_MAX}")
             return None
         return Address(host.removeprefix("[").removesuffix("]"), int(port))
 
@@ -227,6 +256,27 @@ class _Builder:
             self.problems.append(f"`record`: {error}")
             return None
         return RecordSettings(folder, limits, Capture(record.capture))
+
+    def _authzen(self, authzen: AuthzenSection) -> AuthzenSettings | None:
+        """The door, or None: there is to be none, or it has a problem."""
+        if authzen == AuthzenSection():
+            return None
+        if authzen.listen is None or authzen.base_url is None:
+            missing = "listen" if authzen.listen is None else "base_url"
+            self.problems.append(f"`authzen.{missing}` is missing: set it, or nothing of `authzen`")
+            return None
+        listen = self._address(authzen.listen, "authzen.listen")
+        if problem := base_url_problem(authzen.base_url):
+            self.problems.append(f"`authzen.base_url` {problem}")
+        for capability in authzen.capabilities:
+            if not _URN.fullmatch(capability):
+                self.problems.append(f"`authzen.capabilities`: {capability[:64]!a} is not a URN")
+        signed = authzen.signed_metadata
+        if signed is not None:
+            signed = self._file("authzen.signed_metadata", signed)
+        if listen is None:
+            return None
+        return AuthzenSettings(listen, authzen.base_url, authzen.capabilities, signed)
 
     def _limits(self, limits: LimitsSection) -> Limits:
         if limits.answer_reserve_s >= min(limits.deadline_default_s, limits.deadline_max_s):

@@ -51,6 +51,16 @@ class RecordSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class AuthzenSettings:
+    """The AuthZEN door."""
+
+    listen: Address
+    base_url: str  # https, no slash at the end; what clients know the PDP by
+    capabilities: tuple[str, ...] = ()  # URNs
+    signed_metadata: Path | None = None  # a JWT
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """What callers may use at most. Units are in the names.
 
@@ -90,3 +100,4 @@ class Settings:
     poll_interval_s: float = 30.0
     limits: Limits = field(default_factory=Limits)
     log_level: str = "info"
+    authzen: AuthzenSettings | None = None  # None: there is no such door

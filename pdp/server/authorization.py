@@ -84,6 +84,7 @@ class AuthorizationDoor:
     Attributes:
         limits: as given.
         gate: how much is taken on at once, by all doors of this server.
+        pace: when a question is decided, likewise.
     """
 
     def __init__(
@@ -100,7 +101,7 @@ class AuthorizationDoor:
         self._clock = clock
         self._telemetry = telemetry
         self.gate = Gate(limits, clock)
-        self._pace = Pace()
+        self.pace = Pace()
 
     async def authorize(self, message: bytes, context: RpcContext) -> bytes:
         """One call. Cancellation passes through: then no answer is sent."""
@@ -132,7 +133,7 @@ class AuthorizationDoor:
         entered = self.gate.enter(size)
         try:
             # (3) With others, where there are many.
-            await self._pace.turn()
+            await self.pace.turn()
             # (4) Before a byte of the message is looked at.
             caller = self.caller(context)
             return await self._decided(message, caller, entered + patience_s)

@@ -8,8 +8,10 @@ from pdp.bundle.anchor import Anchor
 from pdp.bundle.settings import BundleSettings
 from pdp.bundle.trust import root_problem
 from pdp.config import ConfigurationProblemsError, Settings
+from pdp.config.settings import AuthzenSettings
 from pdp.errors import ConfigurationError
 from pdp.identity.server_svid import load_server_svid
+from pdp.server.authzen.pages import load_offer
 from pdp.server.listener import check_free
 
 
@@ -33,6 +35,7 @@ def check_files(settings: Settings, source: str) -> list[str]:
         lambda: Anchor.PRODUCTION.check_place(settings.tls.trust_domain, settings.listen.host),
         lambda: _check_root(settings.bundle),
         lambda: check_free(settings.listen),
+        lambda: _check_authzen(settings.authzen),
     ):
         try:
             check()
@@ -41,6 +44,12 @@ def check_files(settings: Settings, source: str) -> list[str]:
     if problems:
         raise ConfigurationProblemsError(f"`{source}`", problems)
     return warnings
+
+
+def _check_authzen(authzen: AuthzenSettings | None) -> None:
+    if authzen is not None:
+        check_free(authzen.listen, "authzen.listen")
+        load_offer(authzen)
 
 
 def _check_root(bundle: BundleSettings) -> None:

@@ -22,6 +22,10 @@ from pdp.errors import ConfigurationError
 from pdp.identity.server_svid import ServerSvid
 from pdp.identity.svid import SvidVerifier
 from pdp.server.authorization import METHOD, SERVICE, AuthorizationDoor
+from pdp.server.authzen.application import AuthzenDoor
+from pdp.server.authzen.connection import Bounds
+from pdp.server.authzen.listener import AuthzenListener
+from pdp.server.authzen.pages import Offer
 from pdp.server.batch import METHOD as BATCH_METHOD
 from pdp.server.batch import BatchDoor
 from pdp.server.handshake import Handshakes
@@ -59,6 +63,9 @@ class Server:
         capture: how much of a request a record keeps.
         clock: time.
         telemetry: counters and logs.
+
+    Attributes:
+        authzen: the door for HTTP, if there is one.
     """
 
     def __init__(
@@ -93,17 +100,21 @@ class Server:
         self._handshakes = Handshakes(identity)
         door = AuthorizationDoor(self.decision_point, self._verifier, limits, clock, telemetry)
         batches = BatchDoor(door, self.decision_point)
+        self._door = door
+        self._age_s = connection_age_s(limits, identity)
+        self._identity = identity
+        self.authzen: AuthzenListener | None = None
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]
         self._server = grpc.aio.server(
-            options=server_options(limits, connection_age_s(limits, identity)),
+            options=server_options(limits, self._age_s),
             maximum_concurrent_rpcs=limits.concurrent_calls_max,
         )
         self._server.add_generic_rpc_handlers((handlers(door, batches),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         self.address = listen
 
-    async def bind(self) -> Address:
-        """Take the port, without serving yet.
+    async def bind(self, authzen: Offer | None = None) -> Address:
+        """Take the port, and one for HTTP where there is something to offer; without serving yet.
 
         Raises:
             ConfigurationError: somebody else has it, or there is no such address.
@@ -114,7 +125,24 @@ class Server:
         except RuntimeError:
             raise _not_free(self._listen, "the address cannot be bound") from None
         self.address = Address(self._listen.host, port)
+        if authzen is not None:
+            self.authzen = self._listener(authzen)
+            await self.authzen.bind()
         return self.address
+
+    def _listener(self, authzen: Offer) -> AuthzenListener:
+        door = AuthzenDoor(
+            self.decision_point,
+            self._verifier,
+            self._door.gate,
+            self._door.pace,
+            limits=self._limits,
+            clock=self._clock,
+            telemetry=self._telemetry,
+            offer=authzen,
+        )
+        bounds = Bounds(self._limits.connections_max, self._age_s)
+        return AuthzenListener(door, self._identity, authzen.listen, bounds, self._telemetry)
 
     async def start(self) -> None:
         """Serve. Health is right from the first answer on."""
@@ -123,10 +151,14 @@ class Server:
             await self._health.set(service, _NOT_SERVING)
         await self.look()
         await self._server.start()
+        if self.authzen is not None:
+            await self.authzen.start()
         self._ticker = asyncio.create_task(self._tick(), name="health")
 
     async def not_serving(self) -> None:
         """Say NOT_SERVING from now on, whatever is true, and go on answering."""
+        if self.authzen is not None:
+            self.authzen.door.draining = True
         await self._health.enter_graceful_shutdown()
 
     async def stop(self, grace_s: float) -> None:
@@ -137,7 +169,10 @@ class Server:
         if self._ticker is not None:
             self._ticker.cancel()
         await self.not_serving()
-        await self._server.stop(grace_s)
+        ending = [self._server.stop(grace_s)]
+        if self.authzen is not None:
+            ending.append(self.authzen.stop(grace_s))
+        await asyncio.gather(*ending)
 
     def use(self, identity: ServerSvid) -> None:
         """Show this certificate and believe these authorities from now on. On the event loop.
@@ -148,6 +183,8 @@ class Server:
         """
         self._verifier.use(identity.trust)
         self._handshakes.use(identity)
+        if self.authzen is not None:
+            self.authzen.use(identity)
 
     async def look(self) -> None:
         """Set health to what is true now."""
@@ -225,8 +262,12 @@ def server_options(limits: Limits, connection_age_s: float) -> list[tuple[str, i
     ]
 
 
-def check_free(address: Address) -> None:
+def check_free(address: Address, name: str = "listen") -> None:
     """Say why a port cannot be taken; gRPC only says that it cannot.
+
+    Args:
+        address: which.
+        name: of the setting.
 
     Raises:
         ConfigurationError: somebody else has it, or there is no such address.
@@ -236,7 +277,7 @@ def check_free(address: Address) -> None:
         found = socket.getaddrinfo(address.host, address.port, family, socket.SOCK_STREAM)
     except OSError as error:
         raise ConfigurationError(
-            f"`listen`: `{address.host}` is no address of this machine: {error.strerror}"
+            f"`{name}`: `{address.host}` is no address of this machine: {error.strerror}"
         ) from None
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         # As gRPC does: an address that a dead process left in TIME_WAIT is free.
@@ -244,11 +285,11 @@ def check_free(address: Address) -> None:
         try:
             probe.bind(found[0][4])
         except OSError as error:
-            raise _not_free(address, (error.strerror or str(error)).lower()) from None
+            raise _not_free(address, (error.strerror or str(error)).lower(), name) from None
 
 
-def _not_free(address: Address, why: str) -> ConfigurationError:
+def _not_free(address: Address, why: str, name: str = "listen") -> ConfigurationError:
     return ConfigurationError(
-        f"`listen`: cannot listen on `{address}`: {why}; stop what listens there, or choose "
+        f"`{name}`: cannot listen on `{address}`: {why}; stop what listens there, or choose "
         "another port"
     )

@@ -35,6 +35,7 @@ from pdp.config.settings import Address, Limits, Settings
 from pdp.decision_point import Clock, SystemClock
 from pdp.identity.rotation import IdentityFiles
 from pdp.identity.server_svid import load_server_svid
+from pdp.server.authzen.pages import Offer, load_offer
 from pdp.server.listener import DurableRecorder, Server, check_free
 from pdp.server.scheduling import helping_threads
 from pdp.server.upkeep import IdentityWatch, poll_forever, tell_poll
@@ -103,7 +104,7 @@ async def serve(
     for warning in identity.warnings:
         telemetry.log("warning", "tls", detail=warning)
     # (2) Told now rather than after half a minute of other work; taken in step 5.
-    check_free(settings.listen)
+    authzen = _check_ports(settings)
     async with contextlib.AsyncExitStack() as opened:
         # (3) What fails verification ends the process here.
         opened.push_async_callback(asyncio.to_thread, keeper.close)
@@ -125,7 +126,7 @@ async def serve(
             )
             # A server that was bound must be stopped, or its port stays taken.
             opened.push_async_callback(server.stop, 0)
-            address = await server.bind()
+            address = await server.bind(authzen)
         # (5) From here on there are answers.
         await server.start()
         watch = IdentityWatch(
@@ -143,6 +144,19 @@ async def serve(
         for task in upkeep:
             task.cancel()
     telemetry.log("info", "stopped")
+
+
+def _check_ports(settings: Settings) -> Offer | None:
+    """What the door for HTTP offers; None: there is to be none.
+
+    Raises:
+        ConfigurationError: it cannot, or a port is not free.
+    """
+    check_free(settings.listen)
+    if settings.authzen is None:
+        return None
+    check_free(settings.authzen.listen, "authzen.listen")
+    return load_offer(settings.authzen)
 
 
 class _Signals:

@@ -33,6 +33,7 @@ from pdp.model import (
     Subject,
 )
 from pdp.policy import PolicyDocument, PolicySet, RuleDocument
+from pdp.server.authzen.pages import Offer
 from pdp.server.listener import Server
 from pdp.snapshot import Denials, Snapshot
 from pdp.telemetry import Telemetry
@@ -281,6 +282,7 @@ async def running_server(
     limits: Limits | None = None,
     capture: Capture = Capture.ATTRIBUTES,
     without_bundle: bool = False,
+    authzen: Offer | None = None,
 ) -> AsyncIterator[RunningServer]:
     """A server on a free port of 127.0.0.1, over real mutual TLS."""
     authority = authority or ThrowawayAuthority(TRUST_DOMAIN)
@@ -304,7 +306,7 @@ async def running_server(
         clock=clock,
         telemetry=telemetry,
     )
-    address = await server.bind()
+    address = await server.bind(authzen)
     await server.start()
     try:
         yield RunningServer(
