@@ -160,11 +160,11 @@ def test_verify_works_while_the_pdp_writes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [
-        (["verify", "{}/nowhere"], 2, "No such file or directory"),
+        (["verify", "{}/nowhere"], 2, ": no such file or directory"),
         (["verify", "{}"], 2, "no segments in"),
         (["show", "{}"], 2, "no segments in"),
         (["verify", "{}/spool", "--head", "pdp:1"], 2, "is not a head"),
-        (["archive", "{}/nowhere", "{}/a"], 2, "No such file or directory"),
+        (["archive", "{}/nowhere", "{}/a"], 2, ": no such file or directory"),
         (["archive", "{}/spool", "{}/spool"], 2, "is the spool itself"),
         (["archive", "{}/spool", "{}/no/where"], 2, "does not exist: make it"),
     ],

@@ -186,7 +186,7 @@ def test_building_needs_no_keys(shell: Shell) -> None:
     ("arguments", "code", "said"),
     [
         (["publish"], 2, "nothing to publish"),
-        (["publish", "absent.tar"], 2, "No such file or directory `absent.tar`"),
+        (["publish", "absent.tar"], 2, "`absent.tar`: no such file or directory"),
         (["publish", "bundle.tar"], 1, "is published already"),
         (["publish", "policies/documents.yaml"], 1, "the archive is damaged at byte 0"),
         (["publish", "--emergency", "bundle.tar"], 1, "the list of denials"),

@@ -178,7 +178,7 @@ class _Composer:
             raise DocumentError(message, position, "split it into several documents")
         if depth > DEPTH_MAX:
             message = f"the document is nested deeper than {DEPTH_MAX} levels"
-            raise DocumentError(message, position)
+            raise DocumentError(message, position, "nothing that is read here is so deep")
         if isinstance(event, AliasEvent):
             hint = 'write the text out; a sole star is written `"*"`'
             self.problems.add(position, f"alias {word('*' + str(event.anchor))} is refused", hint)

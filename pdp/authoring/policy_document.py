@@ -205,7 +205,7 @@ class _Reader:
         one = "obligation" if key == "obligations" else "advice"
         found: dict[tuple[str, str], Position] = {}
         duties = []
-        for node in fields.items(key, "leave it out") or ():
+        for node in fields.items(key, "list `{id: …, type: …}`, or leave it out") or ():
             required = {
                 "id": "clients match on type and id",
                 "type": "clients match on type and id",

@@ -96,6 +96,9 @@ def read_tests(sources: Mapping[str, bytes], only: Collection[str] | None = None
             fixtures.read(fields)
         elif only is not None and path not in only:
             continue
+        elif root is not None and _is_other(root):
+            hint = "name the file without `_test`"
+            own.add(root.position, "a file named `…_test` holds tests, and this is a policy", hint)
         elif root is not None:
             roots.append(root)
         for problem in own.sorted():
@@ -109,6 +112,11 @@ def read_tests(sources: Mapping[str, bytes], only: Collection[str] | None = None
 def _kind(root: Map) -> str:
     node = root.get("kind")
     return node.text if isinstance(node, Scalar) else ""
+
+
+def _is_other(root: Map) -> bool:
+    """Whether a document is plainly no test: then all that it lacks for one would be noise."""
+    return root.get("policy") is not None and root.get("tests") is None
 
 
 class _Reader:

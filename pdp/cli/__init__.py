@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import importlib
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import typer
 
 # Command modules, in the order `pdp --help` shows them. Each has
 # `register(app: typer.Typer) -> None`.
@@ -33,16 +37,9 @@ EXIT_USAGE = 2
 EXIT_UNANCHORED = 3
 
 
-def main() -> None:
-    """Entry point of the `pdp` script."""
-    try:
-        import typer
-    except ModuleNotFoundError:
-        sys.stderr.write(
-            "error: the command line needs more than the client: pip install 'portcullis[server]'\n"
-        )
-        sys.exit(EXIT_USAGE)
-    from pdp.cli.terminal import report
+def application() -> typer.Typer:
+    """The command line with all its commands."""
+    import typer
 
     app = typer.Typer(
         name="pdp",
@@ -53,6 +50,21 @@ def main() -> None:
     )
     for name in COMMANDS:
         importlib.import_module(f"pdp.cli.{name}").register(app)
+    return app
+
+
+def main() -> None:
+    """Entry point of the `pdp` script."""
+    try:
+        import typer  # noqa: F401
+    except ModuleNotFoundError:
+        sys.stderr.write(
+            "error: the command line needs more than the client: pip install 'portcullis[server]'\n"
+        )
+        sys.exit(EXIT_USAGE)
+    from pdp.cli.terminal import report
+
+    app = application()
     try:
         app()
     except Exception as error:  # noqa: BLE001 the outermost edge: an error becomes a message

@@ -238,7 +238,7 @@ def freshen(
         int, typer.Option(min=0, help="Again and again, after this many seconds; 0 means once.")
     ] = 0,
 ) -> None:
-    """Sign the timestamp anew: the heartbeat that tells PDPs the policies still hold.
+    """Sign the timestamp anew: the heartbeat that tells PDPs what still holds.
 
     It lives an hour; sign it every ten minutes, and a signer may be out for
     fifty before PDPs deny. Needs the timestamp key only. Stops cleanly on

@@ -30,9 +30,9 @@ folder (what is published now), or `REPOSITORY@REVISION`.
   pdp diff old.tar new.tar --json
 
 With `--replay`, requests are asked of both, and those that would be answered
-otherwise are listed, a denial that becomes a permit first. Give the folders of
-a PDP's record (`capture: full` keeps whole requests), or files of questions,
-one JSON object a line, as for `pdp explain`.
+otherwise are listed, a denial that becomes a permit first. Give the folders
+of a PDP's record (`capture: full` keeps whole requests), or files of
+questions, one JSON object a line, as for `pdp explain`.
 
 \b
   pdp diff repository policies --replay /var/lib/pdp/record

@@ -90,6 +90,11 @@ def explain(  # noqa: PLR0913, PLR0917 the options of a command
             raise ConfigurationError("give the question as a file or with options, not both")
         asked = read_question(question)
     else:
+        if not (subject and action and resource):
+            message = (
+                "give the question as a JSON file, or `--subject`, `--action` and `--resource`"
+            )
+            raise ConfigurationError(message)
         found = properties_by_part(properties or [])
         parts: dict[str, Any] = {
             "subject": _entity(subject, "--subject", found["subject"]),
@@ -98,8 +103,6 @@ def explain(  # noqa: PLR0913, PLR0917 the options of a command
             "context": entries_of(context or [], "--context"),
             "tenant": tenant,
         }
-        if not action:
-            raise ConfigurationError("`--action` is missing; or give the question as a file")
         asked = question_of(parts)
     edition = read_edition(policies, root)
     asked = asked.otherwise(caller, parse_now(now) or time.time_ns())

@@ -21,11 +21,12 @@ Exit code 0 is SERVING. 1 is everything else that may come of asking:
 NOT_SERVING, no answer in time, a certificate that is not believed. 2 is a
 question that cannot be asked: a wrong option, a missing file.
 
-A PDP is ready while it could permit: it has a fresh bundle and can record. Any
-certificate of the trust domain will do, the PDP's own too.
+A PDP is ready while it could permit: it has a fresh bundle and can record.
+Any certificate of the trust domain will do, the PDP's own too.
 
 \b
-  pdp health --target localhost:8443 --trust-bundle /run/pdp/trust-bundle.pem \\
+  pdp health --target localhost:8443 \\
+    --trust-bundle /run/pdp/trust-bundle.pem \\
     --certificate /run/pdp/svid.pem --key /run/pdp/svid.key
 """
 

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 HELP = """Try CEL expressions against a request, as a condition would see it.
 
-Give a question as for `pdp explain`, or load one later. With `--policies`, the
-variables of a policy can be used, too.
+Give a question as for `pdp explain`, or load one later. With `--policies`,
+the variables of a policy can be used, too.
 
 \b
   pdp repl question.json

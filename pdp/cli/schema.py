@@ -11,15 +11,16 @@ import typer
 HELP = """Print the JSON Schema of a kind of document, for completion in an editor.
 
 KIND is `policy`, `shared`, `callers`, `tests`, `fixtures` or `schema`;
-without one, they are listed.
-`--to FOLDER` writes all of them, as `policy.schema.json` and so on. They are for
-editing: what `pdp check` finds is more.
+without one, they are listed. `--to FOLDER` writes all of them, as
+`policy.schema.json` and so on. They are for editing: what `pdp check` finds
+is more.
 
 \b
   pdp schema policy
   pdp schema --to .pdp
 
-Any editor with yaml-language-server takes one from the first line of a document:
+Any editor with yaml-language-server takes one from the first line of a
+document:
 
 \b
   # yaml-language-server: $schema=.pdp/policy.schema.json

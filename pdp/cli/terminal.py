@@ -27,8 +27,7 @@ def report(error: Exception) -> int:
         err.print(f"[red]error:[/red] {_plain(error)}")
         return EXIT_REFUSED
     if isinstance(error, OSError):
-        where = f" `{error.filename}`" if error.filename else ""
-        err.print(f"[red]error:[/red] {error.strerror or error}{where}")
+        err.print(f"[red]error:[/red] {_plain(of_the_system(error))}")
         return EXIT_USAGE
     if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("pdp"):
         err.print(f"[red]error:[/red] this command needs `{error.name}`, which is not installed")
@@ -41,6 +40,13 @@ def report(error: Exception) -> int:
     traceback.print_exception(error, file=sys.stderr)
     err.print("[red]error:[/red] this is a bug in pdp: please report it with the lines above")
     return EXIT_USAGE
+
+
+def of_the_system(error: OSError) -> str:
+    """The words for what the operating system refused: the file first, as in all messages."""
+    said = error.strerror or str(error)
+    said = said[:1].lower() + said[1:]
+    return f"`{error.filename}`: {said}" if error.filename else said
 
 
 def _plain(error: object) -> str:

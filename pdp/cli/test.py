@@ -44,15 +44,16 @@ A file of tests:
       expect: {effect: DENY, cause: INDETERMINATE}
 
 What `expect` leaves out, but for the effect, is not compared. It may also
-have the lists `rules`, `obligations` and `advice`, and `reasons` with the lists
-`user` and `admin`. Subjects and resources can be named once, and tables say
-who may do what.
+have the lists `rules`, `obligations` and `advice`, and `reasons` with the
+lists `user` and `admin`. Subjects and resources can be named once, and tables
+say who may do what.
 
 What do the tests reach? `--cover` says which rules decided, which conditions
 came to true and to false, and which sides of `&&`, `||` and `?:` did:
 
 \b
-  pdp test --cover-min-rules 100 --cover-html out.html policies/expense-reports
+  pdp test --cover-min-rules 100 policies/expense-reports
+  pdp test --cover-html out.html policies/expense-reports
 
 Do the tests notice mistakes? `--mutate` makes hundreds of small ones, one
 at a time, and shows those that no test notices:

@@ -169,8 +169,8 @@ def _findings(compilation: Compilation, now_ns: int) -> tuple[Finding, ...]:
 
 def _words(error: Exception) -> str:
     if isinstance(error, OSError) and not isinstance(error, PdpError):
-        where = f" `{error.filename}`" if error.filename else ""
-        return f"{error.strerror or error}{where}"
+        said = (error.strerror or str(error)).lower()
+        return f"`{error.filename}`: {said}" if error.filename else said
     return str(error)
 
 

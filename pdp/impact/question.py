@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pdp import value_json
+from pdp.authoring.problems import closest, one_of, word
 from pdp.authoring.times import EXAMPLE, parse_timestamp
 from pdp.errors import ConfigurationError
 from pdp.model import Action, Caller, Request, Resource, Subject
@@ -75,6 +76,8 @@ def question_of(found: object) -> Question:
     resource = _map(whole["resource"], "`resource`", ("type", "id", "properties"))
     action = whole["action"]
     action = {"name": action} if isinstance(action, str) else action
+    if not isinstance(action, dict):
+        raise QuestionError("`action` is neither a name nor an object")
     action = _map(action, "`action`", ("name", "properties"))
     request = Request(
         Subject(
@@ -114,8 +117,8 @@ def _map(value: object, what: str, keys: Collection[str]) -> dict[str, Any]:
         raise QuestionError(f"{what} is not an object")
     for key in value:
         if key not in keys:
-            known = ", ".join(f"`{each}`" for each in keys)
-            raise QuestionError(f"{what} has the unknown key `{key[:40]}`; it may have {known}")
+            hint = closest(key, keys) or f"it may have {one_of(keys)}"
+            raise QuestionError(f"{what} has the unknown key {word(key)}: {hint}")
     return value
 
 
