@@ -36,7 +36,7 @@ def test_all_commands_are_listed_with_one_line_each() -> None:
     assert sorted(below) == sorted(COMMANDS)
     for name, command in below.items():
         first = (command.help or "").partition("\n")[0]
-        assert first.endswith("."), name
+        assert first[-1:] in {".", "?"}, name
         assert not command.hidden
 
 
