@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 import re
 import socket
@@ -23,9 +24,9 @@ from hypothesis import strategies as st
 from pdp.authoring.checker import Checker
 from pdp.authoring.compilation import compile_sources
 from pdp.authoring.throwaway import ThrowawayAuthority
+from pdp.batch import BatchDecisionPoint
 from pdp.cel.limits import EvaluationLimits
 from pdp.config.settings import Address, Limits
-from pdp.decision_point import DecisionPoint
 from pdp.identity.svid import SvidVerifier, load_trust_bundle
 from pdp.server.authzen import application, connection
 from pdp.server.authzen.pages import Offer
@@ -39,6 +40,7 @@ from tests.simulators.authzen import (
     BASE_URL,
     CALLERS,
     EVALUATION,
+    EVALUATIONS,
     AuthzenServer,
     alice,
     asks,
@@ -277,6 +279,181 @@ def test_request_id_goes_back_as_it_came(tmp_path: Path) -> None:
     run(tmp_path, scenario)
 
 
+# -- evaluations ----------------------------------------------------------------------------------
+
+
+def decisions(response: httpx.Response) -> list[bool]:
+    """Of an answer to evaluations, which has no decision of its own."""
+    found = response.json()
+    assert response.status_code == 200
+    assert list(found) == ["evaluations"]
+    return [item["decision"] for item in found["evaluations"]]
+
+
+def test_certification_every_decision_in_one_batch(tmp_path: Path) -> None:
+    """All rows of the scenario as items, twice, in any order: as if each came alone."""
+
+    async def scenario(server: AuthzenServer) -> None:
+        rows = list(DECISIONS.values())
+        for order in (rows, rows[::-1], rows + rows):
+            body = {"evaluations": [asked for asked, _ in order]}
+            for _ in range(2):
+                found = decisions(await server.post(EVALUATIONS, body))
+                assert found == [expected for _, expected in order]
+        assert len(server.running.recorder.entries) == 6
+
+    run(tmp_path, scenario)
+
+
+def test_certification_defaults_are_replaced_whole(tmp_path: Path) -> None:
+    """An item's entity has nothing of the default's: no property, no id."""
+
+    async def scenario(server: AuthzenServer) -> None:
+        body = {
+            **asks(alice(), "write", record(1, status="archived")),
+            "context": {"ip": "10.0.0.1"},
+            "evaluations": [
+                {},
+                {"resource": record(1)},
+                {"subject": bob()},
+                {"action": {"name": "read"}, "context": {}},
+                {"resource": {"type": "record"}},
+                {"subject": bob(), "resource": record(2)},
+            ],
+        }
+        found = await server.post(EVALUATIONS, body)
+        assert decisions(found) == [False, True, True, True, False, False]
+        error = found.json()["evaluations"][4]["context"]["error"]
+        assert error == {"status": 400, "message": "`evaluations[4].resource.id` is required"}
+
+    run(tmp_path, scenario)
+
+
+def test_certification_semantics_end_with_the_item_that_decides(tmp_path: Path) -> None:
+    """Up to and including the first denial, or the first permit; what is left has no answer."""
+    yes, no = asks(alice(), "read", record(1)), asks(bob(), "write", record(1))
+    cases = [
+        ("execute_all", [yes, no, yes], [True, False, True], False),
+        ("deny_on_first_deny", [yes, no, yes], [True, False], True),
+        ("deny_on_first_deny", [yes, yes], [True, True], False),
+        ("permit_on_first_permit", [no, yes, no], [False, True], True),
+        ("permit_on_first_permit", [no, no], [False, False], False),
+    ]
+
+    async def scenario(server: AuthzenServer) -> None:
+        async with server.client() as client:
+            for semantic, items, expected, ended in cases:
+                options = {"evaluations_semantic": semantic, "x": 1}
+                body = {"evaluations": items, "options": options}
+                response = await client.post(EVALUATIONS, json=body)
+                assert decisions(response) == expected
+                last = response.json()["evaluations"][-1]["context"]
+                assert last.get("reason") == (semantic if ended else None)
+
+    run(tmp_path, scenario)
+
+
+def test_certification_without_items_it_is_a_single_question(tmp_path: Path) -> None:
+    """No list, or an empty one: the answer is `decision`, and a bad question is 400."""
+
+    async def scenario(server: AuthzenServer) -> None:
+        for body in (GOOD, GOOD | {"evaluations": []}):
+            response = await server.post(EVALUATIONS, body)
+            assert response.json()["decision"] is True
+        response = await server.post(EVALUATIONS, without("subject"))
+        assert refusal(response) == (400, "`subject` is required")
+
+    run(tmp_path, scenario)
+
+
+def test_certification_a_bad_item_spoils_no_other(tmp_path: Path) -> None:
+    """200, that item is denied as INVALID and says why; under `deny_on_first_deny` it ends it."""
+    bad: list[Any] = [
+        *(without(path) for path in ("subject", "action.name", "resource.id")),
+        *(with_("subject", "alice"), with_("action.name", 7), with_("context", [])),
+        *("alice", 7, None, []),
+        with_("context", {"x": json.loads("[" * 300 + "]" * 300)}),
+    ]
+
+    async def scenario(server: AuthzenServer) -> None:
+        body: dict[str, Any] = {"evaluations": [GOOD, *bad, GOOD]}
+        response = await server.post(EVALUATIONS, body)
+        assert decisions(response) == [True, *(False for _ in bad), True]
+        for number, item in enumerate(response.json()["evaluations"][1:-1], 1):
+            assert item["context"]["cause"] == "INVALID"
+            assert item["context"]["error"]["status"] == 400
+            assert f"evaluations[{number}]" in item["context"]["error"]["message"]
+        body["options"] = {"evaluations_semantic": "deny_on_first_deny"}
+        assert decisions(await server.post(EVALUATIONS, body)) == [True, False]
+
+    run(tmp_path, scenario)
+
+
+def test_a_batch_that_is_wrong_as_a_whole_is_400(tmp_path: Path) -> None:
+    """No list, too many items, an unknown semantic, defaults that are written out too often."""
+    one = [GOOD]
+    cases = [
+        ({"evaluations": {"0": GOOD}}, "`evaluations` must be a list"),
+        ({"evaluations": None}, "`evaluations` must be a list"),
+        ({"evaluations": one * 4}, "`evaluations` has more than 3 items"),
+        ({"evaluations": one, "options": []}, "`options` must be an object"),
+        (
+            {"evaluations": one, "options": {"evaluations_semantic": "first"}},
+            "`options.evaluations_semantic` must be one of `execute_all`",
+        ),
+        ({"evaluations": one, "options": {"evaluations_semantic": 1}}, "must be one of"),
+        ({"evaluations": [{}] * 3, **GOOD, "context": {"x": "y" * 4_000}}, "defaults"),
+    ]
+
+    async def scenario(server: AuthzenServer) -> None:
+        async with server.client() as client:
+            for body, says in cases:
+                status, message = refusal(await client.post(EVALUATIONS, json=body))
+                assert (status, says in message) == (400, True), message
+            long = {"x-request-id": "x" * 2_000}
+            response = await client.post(EVALUATIONS, json={"evaluations": one}, headers=long)
+            assert response.status_code == 400
+        assert server.running.recorder.entries == []
+
+    run(tmp_path, scenario, limits=Limits(batch_items_max=3, message_bytes_max=10_000))
+
+
+def test_a_batch_is_one_record_at_one_moment(tmp_path: Path) -> None:
+    """Every item names the same record; the batch has the request's id."""
+
+    async def scenario(server: AuthzenServer) -> None:
+        response = await server.post(
+            EVALUATIONS, {"evaluations": [GOOD, GOOD]}, {"x-request-id": "b-1"}
+        )
+        items = response.json()["evaluations"]
+        assert items[0]["context"]["record"] == items[1]["context"]["record"]
+        assert items[0]["context"]["decision_id"] != items[1]["context"]["decision_id"]
+        (entry,) = server.running.recorder.entries
+        assert entry.request_id == "b-1"
+
+    run(tmp_path, scenario)
+
+
+def test_a_caller_that_may_not_ask_batches_is_denied(tmp_path: Path) -> None:
+    """The caller policy's word, and a crowd is 503: no decision, and no permit."""
+    _, callers = records()
+    entry = dataclasses.replace(callers.entries[0], may=frozenset())
+    snapshot = now_snapshot(
+        policies={"default": records()[0]}, callers=dataclasses.replace(callers, entries=(entry,))
+    )
+
+    async def scenario(server: AuthzenServer) -> None:
+        response = await server.post(EVALUATIONS, {"evaluations": [GOOD]})
+        assert decisions(response) == [False]
+        assert response.json()["evaluations"][0]["context"]["cause"] == "CALLER"
+        gate = server.running.server._door.gate
+        gate.enter(9)
+        response = await server.post(EVALUATIONS, {"evaluations": [GOOD]})
+        assert refusal(response)[0] == 503
+
+    run(tmp_path, scenario, snapshot=snapshot, limits=Limits(requests_in_flight_max=1))
+
+
 # -- answers --------------------------------------------------------------------------------------
 
 
@@ -360,6 +537,7 @@ def test_metadata_names_the_configured_address_whatever_the_host(tmp_path: Path)
                 found = response.json()
                 assert found["policy_decision_point"] == BASE_URL
                 assert found["access_evaluation_endpoint"] == BASE_URL + EVALUATION
+                assert found["access_evaluations_endpoint"] == f"{BASE_URL}{EVALUATION}s"
                 assert "evil" not in response.text
                 # What is not offered is not named.
                 assert "access_request_endpoint" not in found
@@ -764,7 +942,9 @@ _JSON = st.recursive(
 _PATHS = ("subject", "subject.id", "subject.properties", "action", "resource.type", "context", "x")
 
 
-def exchange(door: application.AuthzenDoor, body: bytes) -> tuple[int, dict[str, Any]]:
+def exchange(
+    door: application.AuthzenDoor, body: bytes, path: str = EVALUATION
+) -> tuple[int, dict[str, Any]]:
     """One request without a network; the caller is one of the callers."""
 
     async def play() -> tuple[int, dict[str, Any]]:
@@ -772,7 +952,7 @@ def exchange(door: application.AuthzenDoor, body: bytes) -> tuple[int, dict[str,
         scope = {
             "type": "http",
             "method": "POST",
-            "raw_path": EVALUATION.encode(),
+            "raw_path": path.encode(),
             "headers": [(b"content-type", b"application/json")],
             "state": {},
         }
@@ -796,7 +976,7 @@ def bench() -> application.AuthzenDoor:
     snapshot = make_snapshot(callers=callers.entries, tenants={"default": policies})
     clock = HandClock()
     telemetry = Telemetry(None, clock.wall_ns)
-    point = DecisionPoint(
+    point = BatchDecisionPoint(
         HeldSnapshot(snapshot), MemoryRecorder(), clock=clock, telemetry=telemetry
     )
     offer = Offer(Address("127.0.0.1", 0), "", {})
@@ -860,10 +1040,10 @@ def test_pdp_serve_opens_both_doors_and_closes_both(house: House) -> None:
 
 
 def test_the_page_shows_what_is_so(tmp_path: Path) -> None:
-    """The program of docs/authzen.md prints what the page says."""
+    """The programs of docs/authzen.md print what the page says."""
     page = (ROOT / "docs" / "authzen.md").read_text()
-    (program,) = re.findall(r"(?ms)^```python\n(.*?)^```$", page)
-    (printed,) = re.findall(r"(?ms)^```text\n(.*?)^```$", page)
+    programs = re.findall(r"(?ms)^```python\n(.*?)^```$", page)
+    printed = re.findall(r"(?ms)^```text\n(.*?)^```$", page)
     (policy,) = re.findall(r"(?ms)^```yaml\n(.*?)^```$", (ROOT / "README.md").read_text())
     with Checker() as checker:
         sources = {
@@ -877,13 +1057,32 @@ def test_the_page_shows_what_is_so(tmp_path: Path) -> None:
     async def scenario(server: AuthzenServer) -> None:
         server.running.pep.write(tmp_path, "me")
         (tmp_path / "ca.pem").write_bytes(server.running.authority.bundle_pem)
-        assert BASE_URL in program
-        ran = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", program.replace(BASE_URL, server.url)),
-            cwd=tmp_path,
-            stdout=asyncio.subprocess.PIPE,
-        )
-        out, _ = await ran.communicate()
-        assert out.decode() == printed
+        for program, shown in zip(programs, printed, strict=True):
+            assert BASE_URL in program
+            ran = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-c", program.replace(BASE_URL, server.url)),
+                cwd=tmp_path,
+                stdout=asyncio.subprocess.PIPE,
+            )
+            out, _ = await ran.communicate()
+            assert out.decode() == shown
 
     run(tmp_path, scenario, snapshot=snapshot)
+
+
+@given(
+    st.lists(_JSON | st.builds(with_, st.sampled_from(_PATHS), _JSON), min_size=1, max_size=4),
+    st.dictionaries(st.sampled_from(("subject", "action", "context", "options")), _JSON),
+)
+def test_any_batch_is_refused_or_decided(
+    bench: application.AuthzenDoor, items: list[Any], rest: dict[str, Any]
+) -> None:
+    """As for one: 400, or an answer for each item, true only where a rule says so."""
+    body = json.dumps({"evaluations": items, **rest}).encode()
+    status, found = exchange(bench, body, EVALUATIONS)
+    if status == 200:
+        assert len(found["evaluations"]) == len(items)
+        for item in found["evaluations"]:
+            assert item["decision"] is (item["context"]["cause"] == "RULE")
+    else:
+        assert (status, found["error"]["status"]) == (400, 400)

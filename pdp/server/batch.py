@@ -26,7 +26,7 @@ from pdp.wire_batch import BatchMessage
 METHOD: Final = "AuthorizeBatch"
 # A question takes memory however short it is. So a batch counts among the bytes in flight for
 # more than its length: for as many questions as it may have, before anybody has counted them.
-_QUESTION_WEIGHT: Final = 1_024
+QUESTION_WEIGHT: Final = 1_024
 
 
 class BatchDoor:
@@ -51,7 +51,7 @@ class BatchDoor:
         # (1) Before the work, so that the work counts against it.
         patience_s = door.patience_s(context.time_remaining())
         size = len(message)
-        weight = size + _QUESTION_WEIGHT * min(self._limits.batch_items_max, size)
+        weight = size + QUESTION_WEIGHT * min(self._limits.batch_items_max, size)
         if size > self._limits.message_bytes_max:
             door.caller(context)
             door.too_long()

@@ -24,6 +24,7 @@ from tests.simulators.decision_points import RunningServer, now_snapshot, runnin
 
 BASE_URL = "https://pdp.example.org"
 EVALUATION = "/access/v1/evaluation"
+EVALUATIONS = "/access/v1/evaluations"
 
 # Section "Fixture" of the scenario: who may do what to records.
 POLICY = """

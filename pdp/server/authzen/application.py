@@ -23,14 +23,17 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from pdp import boundary
+from pdp.batch import Batch, BatchDecisionPoint
 from pdp.config.settings import Limits
-from pdp.decision_point import Clock, DecisionPoint
+from pdp.decision_point import Clock
 from pdp.errors import IdentityError, InvalidRequestError
 from pdp.identity.svid import SvidVerifier
 from pdp.model import Caller, Cause, Effect, deny
 from pdp.server.authzen.connection import HEADER_BYTES_MAX, STATE, Peer
-from pdp.server.authzen.messages import JSON, answer, failure, parse_body, question, render
-from pdp.server.authzen.pages import EVALUATION, Offer
+from pdp.server.authzen.evaluations import admit_item, answers, check_request_id, evaluations
+from pdp.server.authzen.messages import JSON, Json, answer, failure, parse_body, question, render
+from pdp.server.authzen.pages import EVALUATION, EVALUATIONS, Offer
+from pdp.server.batch import QUESTION_WEIGHT
 from pdp.server.overload import Gate
 from pdp.server.pace import Pace
 from pdp.telemetry import Telemetry
@@ -43,6 +46,8 @@ Send = Callable[[Message], Awaitable[None]]
 REQUEST_ID: Final = b"x-request-id"
 # For reading and writing what the deadline of a decision does not cover.
 _WHOLE_CALL_MARGIN_S: Final = 1.0
+# Items admitted in a row, so that the event loop is not held for long.
+_ROW: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +108,7 @@ class AuthzenDoor:
 
     def __init__(
         self,
-        decision_point: DecisionPoint,
+        decision_point: BatchDecisionPoint,
         verifier: SvidVerifier,
         gate: Gate,
         pace: Pace,
@@ -123,6 +128,10 @@ class AuthzenDoor:
         self._telemetry = telemetry
         self._pages = {path.encode(): page for path, page in offer.pages.items()}
         self._evaluation = (offer.prefix + EVALUATION).encode()
+        self._asked = {
+            self._evaluation: self._decide_one,
+            (offer.prefix + EVALUATIONS).encode(): self._decide_many,
+        }
         # Bodies that are being read, and as long as they say they are.
         self._arriving = 0
 
@@ -179,7 +188,8 @@ class AuthzenDoor:
         if page is not None:
             self._check_method(scope, "GET")
             return Reply(HTTPStatus.OK, page)
-        if path != self._evaluation:
+        decided = self._asked.get(path)
+        if decided is None:
             raise _RefusedError(
                 HTTPStatus.NOT_FOUND, "unknown", "there is nothing at this path: see the metadata"
             )
@@ -189,23 +199,62 @@ class AuthzenDoor:
         data = await self._body(scope, receive)
         deadline = entered + self._limits.deadline_default_s - self._limits.answer_reserve_s
         # (4) Before any work is done.
-        if reason := self._gate.refusal(deadline - self._clock.monotonic(), len(data)):
-            self._telemetry.count("decisions", Effect.DENY.name, Cause.OVERLOADED.name)
-            self._telemetry.count("overloaded", reason)
-            return Reply(HTTPStatus.OK, render(answer(deny(Cause.OVERLOADED))))
-        began = self._gate.enter(len(data))
+        single = path == self._evaluation
+        weight = len(data) if single else self._weight(len(data))
+        if reason := self._gate.refusal(deadline - self._clock.monotonic(), weight):
+            return self._overloaded(reason, single=single)
+        began = self._gate.enter(weight)
         try:
-            # (5) With others, where there are many.
-            await self._pace.turn()
-            return await self._decided(data, request_id, caller, deadline)
+            if single:
+                # (5) With others, where there are many; a batch is a row of its own.
+                await self._pace.turn()
+            return await decided(data, request_id, caller, deadline)
         finally:
-            self._gate.leave(began, len(data), in_time=self._clock.monotonic() < deadline)
+            in_time = self._clock.monotonic() < deadline
+            self._gate.leave(began, weight, in_time=in_time, single=single)
 
-    async def _decided(
+    def _weight(self, size: int) -> int:
+        """What a batch counts for among the bytes in flight, as through the other door."""
+        return size + QUESTION_WEIGHT * min(self._limits.batch_items_max, size)
+
+    def _overloaded(self, reason: str, *, single: bool) -> Reply:
+        """Deny without looking at the question; how many there are, nobody has counted."""
+        self._telemetry.count("overloaded", reason)
+        if not single:
+            raise _RefusedError(
+                HTTPStatus.SERVICE_UNAVAILABLE, "busy", "more is asked than can be answered in time"
+            )
+        self._telemetry.count("decisions", Effect.DENY.name, Cause.OVERLOADED.name)
+        return Reply(HTTPStatus.OK, render(answer(deny(Cause.OVERLOADED))))
+
+    async def _decide_one(
         self, data: bytes, request_id: str, caller: Caller, deadline: float
     ) -> Reply:
+        return await self._answered(parse_body(data), request_id, caller, deadline)
+
+    async def _decide_many(
+        self, data: bytes, request_id: str, caller: Caller, deadline: float
+    ) -> Reply:
+        limits = self._limits
+        message = parse_body(data)
+        asked = evaluations(message, len(data), limits.batch_items_max, limits.message_bytes_max)
+        if asked is None:
+            return await self._answered(message, request_id, caller, deadline)
+        check_request_id(request_id, limits.input)
+        questions = []
+        for number, item in enumerate(asked.items):
+            questions.append(admit_item(item, number, caller, limits.input))
+            if not len(questions) % _ROW:
+                await asyncio.sleep(0)
+        batch = Batch(request_id, asked.semantic, questions)
+        found = await self._decision_point.answer_batch(batch, caller, deadline)
+        return Reply(HTTPStatus.OK, render(answers(found, asked.semantic)))
+
+    async def _answered(
+        self, message: Json, request_id: str, caller: Caller, deadline: float
+    ) -> Reply:
         # (6) The message, then its values.
-        asked = question(parse_body(data), request_id)
+        asked = question(message, request_id)
         admitted = boundary.admit(asked, caller, self._limits.input)
         # (7) The rest never raises.
         found = await self._decision_point.answer(admitted, caller, deadline)

@@ -19,6 +19,7 @@ from pdp.errors import ConfigurationError
 from pdp.server.authzen.messages import Json, render
 
 EVALUATION: Final = "/access/v1/evaluation"
+EVALUATIONS: Final = "/access/v1/evaluations"
 METADATA: Final = "/.well-known/authzen-configuration"
 # A JWT that repeats a dozen URLs and is signed with RSA is below 4 KiB.
 _SIGNED_BYTES_MAX: Final = 65_536
@@ -61,6 +62,7 @@ def metadata(settings: AuthzenSettings) -> Json:
     found: Json = {
         "policy_decision_point": base,
         "access_evaluation_endpoint": base + EVALUATION,
+        "access_evaluations_endpoint": base + EVALUATIONS,
     }
     # What has no values is left out, as in all metadata documents of OAuth's kind.
     if settings.capabilities:
