@@ -8,7 +8,8 @@ what an author tests is what the PDP answers. The steps, in this order:
     3 the tenant cannot be resolved                                   InvalidRequestError
     4 no entry covers tenant, resource type and action, and the
       wish for an explanation and the batch, if there are             DENY(CALLER)
-    5 a subject token came, or one is required                        DENY(IDENTITY)
+    5 a subject token came and is not verified, or is about somebody
+      else, or is denied by the emergency list; or one is required    DENY(IDENTITY)
     6 the caller may not assert subjects of this type                 DENY(CALLER)
     7 the subject is denied by the emergency list                     DENY(IDENTITY)
     8 the request does not fit the tenant's schemas                   DENY(SCHEMA)
@@ -33,6 +34,7 @@ from pdp.callers import ANY, EXPLAIN, CallerPolicy
 from pdp.errors import InvalidRequestError
 from pdp.model import Caller, Cause, Decision, Subject, deny
 from pdp.policy import PolicySet, Rule
+from pdp.subject_token import SubjectToken
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,10 @@ class Denials:
     def denies_subject(self, subject: Subject) -> bool:
         """Whether this subject is denied."""
         return bool(self.subjects) and (subject.type, subject.id) in self.subjects
+
+    def denies_token(self, token: SubjectToken) -> bool:
+        """Whether this token is denied. An issuer answers for its own `jti` only."""
+        return bool(self.jtis) and (token.issuer, token.jti) in self.jtis
 
 
 def resolve_tenant(policies: Mapping[str, PolicySet], allowed: frozenset[str], named: str) -> str:
@@ -106,7 +112,8 @@ def decide(
         policies: compiled policies by tenant.
         callers: who may ask what.
         denials: the emergency list.
-        admitted: the request, past the boundary, admitted for this `caller`.
+        admitted: the request, past the boundary, admitted for this `caller`, with
+            what its token proves at `now_ns`.
         caller: the verified workload.
         now_ns: nanoseconds since the epoch; `now` in conditions.
         batch: whether the request is one of a batch.
@@ -130,16 +137,22 @@ def decide(
     covering = callers.covering(caller.spiffe_id, tenant, request, batch=batch)
     if not covering:
         return deny(Cause.CALLER), []
-    # Until token verification comes, a token is evidence nobody has checked:
-    # a request that leans on one is refused, never answered without it.
-    if request.subject_token:
+    token = admitted.token
+    proved = token is not None
+    if token is None:
+        # A request that leans on a token which proves nothing is not answered without it.
+        if request.subject_token:
+            return deny(Cause.IDENTITY), []
+    elif not token.proves(request.subject) or denials.denies_token(token):
         return deny(Cause.IDENTITY), []
-    if callers.asserting(covering, request.subject.type) is None:
+    if callers.admitting(covering, request.subject.type, proved=proved) is None:
         needs_token = any(entry.asserts is None for entry in covering)
         return deny(Cause.IDENTITY if needs_token else Cause.CALLER), []
     if denials.denies_subject(request.subject):
         return deny(Cause.IDENTITY), []
     decision, rules = policies[tenant].decide(admitted, now_ns)
-    if decision.reason_admin and not callers.may(covering, request.subject.type, EXPLAIN):
+    if decision.reason_admin and not callers.may(
+        covering, request.subject.type, EXPLAIN, proved=proved
+    ):
         decision = replace(decision, reason_admin=())
     return decision, rules

@@ -17,6 +17,7 @@ from typing import Any
 
 from pdp.errors import ConfigurationError, InvalidRequestError, member
 from pdp.model import Caller, Request
+from pdp.subject_token import TOKEN, TOKEN_ROLES, SubjectToken
 from pdp.values import (
     DURATION_SECONDS_MAX,
     INT64_MAX,
@@ -69,12 +70,26 @@ class InputLimits:
 class Admitted:
     """A request that passed the boundary, and the names a condition sees.
 
-    INVARIANT: made by `admit` only. Nothing behind the boundary looks at a
-    bare `Request`.
+    INVARIANT: made by `admit` only, and from another by `with_token`. Nothing
+    behind the boundary looks at a bare `Request`.
     """
 
     request: Request
     attributes: Mapping[str, Value]
+    # What the request's subject token proves, verified; None: there is none, or it proves nothing.
+    token: SubjectToken | None = None
+
+
+def with_token(admitted: Admitted, token: SubjectToken) -> Admitted:
+    """The same request beside what its token proves: the claims are `token`, and list roles.
+
+    INVARIANT: only what was verified gets here. Whether it is about the subject
+    of the request is not looked at here, but by `pdp.admission`.
+    """
+    found = {**admitted.attributes, TOKEN: dict(token.claims)}
+    if token.roles is not None:
+        found[TOKEN_ROLES] = token.listed_roles()
+    return Admitted(admitted.request, found, token)
 
 
 class _Intake:
@@ -224,6 +239,18 @@ def admit(request: Request, caller: Caller, limits: InputLimits) -> Admitted:
     return _assemble(request, caller, copies)
 
 
+def admit_claims(claims: object, limits: InputLimits) -> dict[str, Value]:
+    """Judge the claims of a token like any other input; a signature makes none of them small.
+
+    Returns:
+        A plain copy.
+
+    Raises:
+        InvalidRequestError: a claim is out of range, nested too deep, or no text.
+    """
+    return _Intake(limits).properties(claims, "token")
+
+
 def fits(message_bytes: int, limits: InputLimits) -> bool:
     """Whether a message of so many bytes can exceed no limit on sums.
 
@@ -291,7 +318,7 @@ def _assemble(
         "caller.id": spiffe_id,
         "caller.trust_domain": trust_domain,
         "caller.path": path,
-        # Verified claims; empty until token verification comes.
+        # Without a verified token; with one, `with_token`.
         "token": {},
     }
     return Admitted(request, attributes)

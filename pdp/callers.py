@@ -105,6 +105,16 @@ class CallerEntry:
             return spiffe_id.startswith(prefix) and len(spiffe_id) > len(prefix)
         return spiffe_id == self.id
 
+    def admits(self, subject_type: str, *, proved: bool) -> bool:
+        """Whether a subject of this type may be asked about.
+
+        Args:
+            subject_type: as the request says.
+            proved: whether a verified token is about the same subject. It widens
+                nothing for an entry that asserts: that lists the types it is for.
+        """
+        return proved if self.asserts is None else _covers(self.asserts, subject_type)
+
 
 def _covers(allowed: tuple[str, ...], value: str) -> bool:
     return value in allowed or allowed == (ANY,)
@@ -163,17 +173,19 @@ class CallerPolicy:
             ]
         )
 
-    def asserting(self, covering: tuple[CallerEntry, ...], subject_type: str) -> CallerEntry | None:
-        """The first covering entry that may assert this subject type, or None."""
+    def admitting(
+        self, covering: tuple[CallerEntry, ...], subject_type: str, *, proved: bool
+    ) -> CallerEntry | None:
+        """The first covering entry that is about subjects like this, or None."""
         for entry in covering:
-            if entry.asserts is not None and _covers(entry.asserts, subject_type):
+            if entry.admits(subject_type, proved=proved):
                 return entry
         return None
 
-    def may(self, covering: tuple[CallerEntry, ...], subject_type: str, word: str) -> bool:
+    def may(
+        self, covering: tuple[CallerEntry, ...], subject_type: str, word: str, *, proved: bool
+    ) -> bool:
         """Whether one entry covers the whole request, subject included, and allows this besides."""
         return any(
-            word in entry.may
-            for entry in covering
-            if entry.asserts is not None and _covers(entry.asserts, subject_type)
+            word in entry.may and entry.admits(subject_type, proved=proved) for entry in covering
         )

@@ -31,7 +31,7 @@ from pdp.explanation import (
 )
 from pdp.model import Cause, Decision, Effect, Obligation, Reason, Verdict
 from pdp.policy import DerivedRole, PolicySet, Rule, When
-from pdp.roles import ROLES_PATH, Facts, StaticRole
+from pdp.roles import ROLES_PATH, Facts, StaticRole, listed
 from pdp.values import Timestamp, Value
 
 # The causes that rules make; before any other, no rule was looked at.
@@ -262,6 +262,9 @@ class _Explainer:
         if (gap := gap_in(ROLES_PATH, self.facts.attributes)) is not None:
             self.missing[gap] = None
             return f"no such attribute: `{gap}`"
+        properties = self.facts.attributes["subject.properties"]
+        if isinstance(properties, dict) and listed(properties.get("roles")) is not None:
+            return "the claim of the token that lists roles is not a list of strings"
         return f"`{written(ROLES_PATH)}` is not a list of strings"
 
     def _when(self, when: When | None, *, asked: bool) -> ExplainedCondition | None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pdp.model import Verdict
+from pdp.subject_token import TOKEN_ROLES
 from pdp.values import Value
 
 ROLES_PATH = ("subject.properties", "roles")
@@ -22,16 +23,25 @@ class Facts:
 
     attributes: Mapping[str, Value]
     memo: dict[int, Verdict] = field(default_factory=dict)
-    # The static roles of the subject; None: absent or malformed, so in doubt.
+    # The static roles of the subject; None: a list is absent or malformed, so in doubt.
     held: frozenset[str] | None = field(init=False)
+    # Those that are held whatever a list that is in doubt would say.
+    surely: frozenset[str] = field(init=False, default=frozenset())
 
     def __post_init__(self) -> None:
-        self.held = _held(self.attributes["subject.properties"])
+        properties = self.attributes["subject.properties"]
+        self.held = listed(properties.get("roles") if isinstance(properties, dict) else None)
+        if TOKEN_ROLES in self.attributes:
+            self._join(listed(self.attributes[TOKEN_ROLES]))
+
+    def _join(self, proved: frozenset[str] | None) -> None:
+        """Held through either list: true OR doubt is true, false OR doubt is doubt."""
+        self.surely = (self.held or frozenset()) | (proved or frozenset())
+        self.held = None if self.held is None or proved is None else self.surely
 
 
-def _held(properties: Value) -> frozenset[str] | None:
-    """The strings of the list `roles`, if it is one of strings alone."""
-    roles = properties.get("roles") if isinstance(properties, dict) else None
+def listed(roles: Value) -> frozenset[str] | None:
+    """The strings of a list, if it is one of strings alone."""
     if type(roles) is not list or not {*map(type, roles)} <= _STRINGS:
         return None
     return frozenset(roles)  # type: ignore[arg-type]
@@ -39,13 +49,13 @@ def _held(properties: Value) -> frozenset[str] | None:
 
 @dataclass(frozen=True, slots=True)
 class StaticRole:
-    """A role held through `subject.properties.roles`, a list of strings."""
+    """A role held through `subject.properties.roles`, a list of strings, or that of a token."""
 
     name: str
 
     def evaluate(self, facts: Facts) -> Verdict:
-        """In doubt when the list is absent or malformed: never "not held"."""
+        """In doubt when a list is absent or malformed: never "not held"."""
         held = facts.held
         if held is None:
-            return _DOUBT
+            return _TRUE if self.name in facts.surely else _DOUBT
         return _TRUE if self.name in held else _FALSE

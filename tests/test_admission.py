@@ -261,5 +261,5 @@ def test_reasons_for_administrators_are_for_callers_that_may_explain() -> None:
 def test_reasons_for_administrators_twin_without_guard(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the look at `may`, every caller reads what was written for administrators."""
     assert not ask(policies=SPEAKING).reason_admin
-    monkeypatch.setattr(CallerPolicy, "may", lambda *_: True)
+    monkeypatch.setattr(CallerPolicy, "may", lambda *_, **__: True)
     assert ask(policies=SPEAKING).reason_admin

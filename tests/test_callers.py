@@ -95,20 +95,23 @@ def test_a_star_covers_anything_and_only_alone() -> None:
 
 
 def test_who_must_bring_a_token_asserts_nobody() -> None:
-    """An entry with `token: required` covers, and never asserts."""
+    """An entry with `token: required` covers, and admits a subject that a token proves."""
     policy = CallerPolicy((entry(asserts=None),))
     covering = policy.covering(A, "default", request())
     assert len(covering) == 1
-    assert policy.asserting(covering, "user") is None
+    assert policy.admitting(covering, "user", proved=False) is None
+    assert policy.admitting(covering, "user", proved=True) is policy.entries[0]
 
 
 def test_a_subject_type_that_is_not_listed_is_not_asserted() -> None:
     """And the first covering entry that lists it is the one."""
     policy = CallerPolicy((entry(asserts=("robot",)), entry(asserts=("user", "robot"))))
     covering = policy.covering(A, "default", request())
-    assert policy.asserting(covering, "user") is policy.entries[1]
-    assert policy.asserting(covering, "robot") is policy.entries[0]
-    assert policy.asserting(covering, "service") is None
+    assert policy.admitting(covering, "user", proved=False) is policy.entries[1]
+    assert policy.admitting(covering, "robot", proved=False) is policy.entries[0]
+    assert policy.admitting(covering, "service", proved=False) is None
+    # Proof of who it is does not make a caller for users one for services.
+    assert policy.admitting(covering, "service", proved=True) is None
 
 
 @pytest.mark.parametrize(
