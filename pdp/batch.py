@@ -30,6 +30,7 @@ from pdp.boundary import Admitted
 from pdp.call import Answer, Call, Moment, Refused, named, with_record
 from pdp.decision_point import DecisionPoint
 from pdp.model import Caller, Cause, Decision, Effect, RecordRef, Request, deny
+from pdp.proof import has_ended
 
 # Decided in a row, so that the event loop is not held for long (`pdp.server.pace` has the same).
 _ROW: Final = 32
@@ -162,6 +163,18 @@ class BatchDecisionPoint(DecisionPoint):
         if later.snapshot is None or later.snapshot.is_stale(later.clock_ns):
             denials = _without_permits(decided, Cause.STALE)
             return await self._recorded(batch, later, calls, denials)
+        now_ns = later.snapshot.now_ns(later.clock_ns)
+        ended = [
+            decision.effect is Effect.PERMIT and has_ended(call.admitted, now_ns)
+            for call, decision in zip(calls, decided, strict=True)
+        ]
+        if any(ended):
+            # Only what those tokens proved; the others are recorded anew beside them.
+            left = [
+                deny(Cause.IDENTITY) if over else decision
+                for over, decision in zip(ended, decided, strict=True)
+            ]
+            return await self._recorded(batch, later, calls, left)
         return found
 
     async def _written(

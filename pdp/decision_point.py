@@ -11,10 +11,12 @@ Steps, in this order, numbered where they are done:
     2  the deadline is spent                                DENY(DEADLINE)
     3  the snapshot, read once                              DENY(NO_BUNDLE)
     4  its freshness                                        DENY(STALE)
-    5  caller, tenant, subject, schemas, rules: `admission.decide`   its own causes
+    5  a subject token is verified; then caller, tenant,
+       subject, schemas, rules: `admission.decide`          its own causes
     6  the record is made and handed to the recorder
     7  a PERMIT waits until it is durable                   DENY(AUDIT)
     8  the freshness again: a PERMIT never leaves stale     DENY(STALE)
+       the token again: nor after the end of its proof      DENY(IDENTITY)
 
 Any other exception, in any step, is DENY(INTERNAL). Last, an answer that rules
 made is explained to a caller that asked why and may: what comes of that is added
@@ -44,7 +46,9 @@ from pdp.call import Answer, Call, Moment, Refused, named, with_record
 from pdp.errors import InvalidRequestError, SpoolError, SpoolSuppressedError
 from pdp.explaining import RULE_CAUSES, explain
 from pdp.explanation import Explanation
+from pdp.identity.token import TokenVerifier
 from pdp.model import Caller, Cause, Decision, Effect, RecordRef, Request, deny
+from pdp.proof import has_ended, kept, proved
 from pdp.snapshot import Snapshot
 from pdp.telemetry import Telemetry
 from pdp.v1 import audit_pb2
@@ -115,6 +119,7 @@ class DecisionPoint:
         capture: how much of a request a record keeps.
         clock: time.
         telemetry: counters and logs.
+        tokens: verifies subject tokens; without it, none proves anything.
     """
 
     def __init__(
@@ -126,8 +131,10 @@ class DecisionPoint:
         capture: Capture = Capture.ATTRIBUTES,
         clock: Clock | None = None,
         telemetry: Telemetry | None = None,
+        tokens: TokenVerifier | None = None,
     ) -> None:
         self._snapshots = snapshots
+        self._tokens = tokens
         self._recorder = recorder
         self._limits = limits or InputLimits()
         self._capture = capture
@@ -243,6 +250,8 @@ class DecisionPoint:
             return deny(Cause.STALE)
         call.now_ns = snapshot.now_ns(call.clock_ns)
         # (5) The law: who may ask, then the rules.
+        if call.request.subject_token:
+            call.admitted = proved(call.admitted, self._tokens, call.now_ns, self._telemetry)
         try:
             decision, call.rules = admission.decide(
                 snapshot.policies,
@@ -259,11 +268,11 @@ class DecisionPoint:
         return decision
 
     def _admit(self, call: Call) -> Admitted:
-        if isinstance(call.question, Admitted):
-            return call.question
         if isinstance(call.question, Refused):
             raise call.question.error
-        return boundary.admit(call.question, call.caller, self._limits)
+        if isinstance(call.question, Admitted) and call.question.token is None:
+            return call.question  # a proof by somebody else is none: judged and verified anew
+        return boundary.admit(call.request, call.caller, self._limits)
 
     async def _concluded(self, call: Call, decision: Decision) -> Decision:
         """Steps 6 to 8."""
@@ -286,6 +295,8 @@ class DecisionPoint:
         call.clock_ns = self._clock.wall_ns()
         if call.snapshot is None or call.snapshot.is_stale(call.clock_ns):
             return await self._concluded(call, deny(Cause.STALE))
+        if has_ended(call.admitted, call.snapshot.now_ns(call.clock_ns)):
+            return await self._concluded(call, deny(Cause.IDENTITY))
         return with_record(decision, record)
 
     async def _record(
@@ -301,8 +312,7 @@ class DecisionPoint:
             self._telemetry.count("records", "suppressed")
         except SpoolError as error:
             self._telemetry.count("records", "failed")
-            # The first of a row is news; the rest would be a line for each call.
-            if not self._record_failing:
+            if not self._record_failing:  # the rest of a row would be a line for each call
                 self._record_failing = True
                 self._telemetry.log("warning", "record_failed", reason=str(error))
         except TooLateError:
@@ -313,25 +323,20 @@ class DecisionPoint:
         return None
 
     def _evidence(self, call: Call) -> Evidence:
-        admitted, received = call.admitted, call.received
-        full = self._capture is Capture.FULL
+        admitted, received, full = call.admitted, call.received, self._capture is Capture.FULL
         if admitted is None:
-            attributes = {}
-        elif full and received is None:
-            attributes = all_attributes(admitted.attributes, call.now_ns)
+            attributes, token = {}, None
         else:
-            attributes = attributes_read(call.rules, admitted.attributes, call.now_ns)
-        if received is not None:
-            message = received.message if full else b""
-            return Evidence(
-                call.request,
-                call.caller,
-                attributes,
-                received.digest,
-                message,
-                admitted is not None,
-            )
-        digest = b"" if admitted is None else canonical_digest(admitted)
-        return Evidence(
-            call.request, call.caller, attributes, digest, admitted=admitted is not None
-        )
+            token = admitted.token
+            if full and received is None:
+                attributes = all_attributes(admitted.attributes, call.now_ns)
+            else:
+                attributes = attributes_read(call.rules, admitted.attributes, call.now_ns)
+            if full and token is not None:
+                attributes["token"] = dict(token.claims)
+        if received is None:
+            digest, message = b"" if admitted is None else canonical_digest(admitted), b""
+        else:
+            digest, message = received.digest, kept(received.message, admitted) if full else b""
+        known = admitted is not None
+        return Evidence(call.request, call.caller, attributes, digest, message, known, token)

@@ -12,6 +12,8 @@
     │   └── InvalidRequestError  malformed, oversized or out of range; has a field path
     ├── AnswerError              the PDP's: what it sent back cannot be used
     ├── IdentityError            the peer's: its certificate breaks a rule
+    │   └── TokenRefusedError    a subject token proves nothing (`pdp.identity.token`)
+    ├── KeySetError              the token issuer's: its keys cannot be used
     ├── ConfigurationError       the operator's
     └── SpoolError               the disk's: a record is not durable
         └── SpoolSuppressedError a denial was counted in place of being recorded
@@ -146,6 +148,10 @@ class AnswerError(PdpError):
 
 class IdentityError(PdpError):
     """A peer's certificate breaks an SVID rule."""
+
+
+class KeySetError(PdpError):
+    """The key set of an issuer of tokens cannot be read or used. Completes "`issuer`: ..."."""
 
 
 class ConfigurationError(PdpError):

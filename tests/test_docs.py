@@ -18,6 +18,7 @@ from pdp.config.document import (
     LimitsSection,
     RecordSection,
     TlsSection,
+    TokensSection,
     variables,
 )
 from pdp.model import Caller, Cause, Subject
@@ -111,7 +112,7 @@ def test_every_default_that_is_shown_is_the_default() -> None:
     """Defaults in the table of docs/serve.md are those in force when nothing is said."""
     sections: dict[str, type[BaseModel]] = {
         "": Document, "bundle": BundleSection, "record": RecordSection, "limits": LimitsSection,
-        "tls": TlsSection, "authzen": AuthzenSection,
+        "tls": TlsSection, "authzen": AuthzenSection, "tokens": TokensSection,
     }  # fmt: skip
     units = {"GiB": 1024**3, "MiB": 1024**2}
     for setting, _, shown, _ in _rows(ROOT / "docs" / "serve.md", "setting"):

@@ -145,6 +145,8 @@ def _type(annotation: Any, bounds: dict[str, float]) -> str:
         return f"list of {_type(arguments[0], bounds)}"
     if type(None) in arguments:
         return _type(next(item for item in arguments if item is not type(None)), bounds)
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return "section"
     return _TYPES[annotation]
 
 

@@ -19,6 +19,8 @@ from pdp.boundary import Admitted
 from pdp.errors import member
 from pdp.model import BundleRef, Caller, Decision, Effect, Request
 from pdp.policy import Rule
+from pdp.roles import ROLES_PATH
+from pdp.subject_token import TOKEN_ROLES, SubjectToken
 from pdp.v1 import audit_pb2
 from pdp.v1 import authorization_pb2 as pb
 from pdp.value_codec import map_to_pb, obligation_to_pb
@@ -75,6 +77,7 @@ class Evidence:
         message: the request message, or empty.
         admitted: whether the boundary admitted the request: its texts are short
             and valid Unicode, as are its caller's.
+        token: what was verified; named in the record if it proves the subject.
     """
 
     request: Request
@@ -83,6 +86,7 @@ class Evidence:
     digest: bytes
     message: bytes = b""
     admitted: bool = False
+    token: SubjectToken | None = None
 
 
 def canonical_digest(admitted: Admitted) -> bytes:
@@ -110,7 +114,12 @@ def attributes_read(
     Where a path ends early, at something that has no members, that is kept: it
     is what the rule met.
     """
-    return _select(_paths(tuple(rule.reads for rule in rules)), attributes, now_ns)
+    reads = tuple(rule.reads for rule in rules)
+    found = _select(_paths(reads), attributes, now_ns)
+    # Roles are held through the token too; where in it, the policy does not know.
+    if TOKEN_ROLES in attributes and any(ROLES_PATH in paths for paths in reads):
+        found[TOKEN_ROLES] = attributes[TOKEN_ROLES]
+    return found
 
 
 def all_attributes(attributes: Mapping[str, Value], now_ns: int) -> dict[str, Value]:
@@ -188,6 +197,10 @@ def build_entry(
         # Bounded by `pdp.schema_check`.
         schema_violation=decision.schema_violation,
     )
+    token = evidence.token
+    if token is not None and token.proves(request.subject):
+        # Which credential, never the credential.
+        entry.subject.issuer, entry.subject.jti = token.issuer, token.jti
     map_to_pb(evidence.attributes, entry.attributes, "attributes")
     for obligation in decision.obligations:
         obligation_to_pb(obligation, entry.obligations.add())

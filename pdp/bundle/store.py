@@ -185,13 +185,19 @@ class KeptStore(Store):
 
 
 class HttpStore(Store):
-    """A repository behind HTTP or HTTPS, one connection per file."""
+    """A repository behind HTTP or HTTPS, one connection per file.
 
-    def __init__(self, url: str, deadline: Deadline) -> None:
+    Args:
+        url: of its folder.
+        deadline: of everything that is fetched from now on.
+        tls: for `https`, if other authorities count than the machine's.
+    """
+
+    def __init__(self, url: str, deadline: Deadline, tls: ssl.SSLContext | None = None) -> None:
         super().__init__(deadline)
         parts = urlsplit(url)
         self._host = parts.hostname or ""
-        self._tls = ssl.create_default_context() if parts.scheme == "https" else None
+        self._tls = (tls or ssl.create_default_context()) if parts.scheme == "https" else None
         self._port = parts.port or (443 if self._tls else 80)
         self._path = parts.path.rstrip("/")
         self._shown = f"{parts.scheme}://{parts.netloc}"

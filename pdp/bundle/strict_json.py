@@ -15,15 +15,16 @@ class StrictJsonError(ValueError):
     """The text is not JSON, or not JSON with one meaning. Becomes the caller's own error."""
 
 
-def parse_object(data: bytes, bytes_max: int) -> dict[str, Any]:
+def parse_object(data: bytes, bytes_max: int, *, fractions: bool = False) -> dict[str, Any]:
     """Parse one JSON object.
 
     Args:
         data: UTF-8 without a byte order mark.
         bytes_max: what is accepted at most.
+        fractions: whether numbers may have one; for documents that are not ours.
 
     Returns:
-        The object; its numbers are integers.
+        The object; its numbers are integers, if fractions are not allowed.
 
     Raises:
         StrictJsonError: with a message that completes "`name` ...".
@@ -35,7 +36,7 @@ def parse_object(data: bytes, bytes_max: int) -> dict[str, Any]:
         value = json.loads(
             text,
             object_pairs_hook=_unique,
-            parse_float=_no_fraction,
+            parse_float=float if fractions else _no_fraction,
             parse_constant=_no_constant,
         )
         # A lone surrogate is text that no file, log or wire can carry.

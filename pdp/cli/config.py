@@ -113,4 +113,16 @@ def _rows(settings: Settings) -> list[Row]:
         ("authzen.capabilities", authzen and ", ".join(authzen.capabilities)),
         ("authzen.signed_metadata", authzen and authzen.signed_metadata),
     ]
+    found.append(("tokens.issuers", _issuers(settings)))
     return [(name, "not set" if value is None else str(value)) for name, value in found]
+
+
+def _issuers(settings: Settings) -> str | None:
+    """Whose tokens prove what, in one line; None: nobody's."""
+    return (
+        "; ".join(
+            f"{each.issuer} for {each.audience} proves {each.subject_type}, keys {each.keys}"
+            for each in settings.issuers
+        )
+        or None
+    )

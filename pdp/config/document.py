@@ -17,6 +17,7 @@ from pdp.audit.budget import SpoolLimits
 from pdp.boundary import DEPTH_MAX, InputLimits
 from pdp.cel.limits import EvaluationLimits
 from pdp.config.settings import MIB, Limits
+from pdp.identity.issuers import ALGORITHMS_DEFAULT, TYP_DEFAULT
 
 ENVIRONMENT_PREFIX: Final = "PDP_"
 
@@ -110,6 +111,30 @@ class LimitsSection(_Section):
     stop_grace_s: Annotated[_Seconds, Field(le=300)] = _LIMITS.stop_grace_s
 
 
+class IssuerSection(_Section):
+    """`[[tokens.issuers]]`: judged further by `IssuerSettings`."""
+
+    issuer: str
+    audience: str
+    subject_type: str
+    keys: str
+    ca_bundle: Path | None = None
+    algorithms: tuple[str, ...] = ALGORITHMS_DEFAULT
+    typ: str = TYP_DEFAULT
+    lifetime_max_s: Annotated[int, BeforeValidator(_no_bool)] = 3_600
+    # A name, or a path of names: names may have dots and colons in them.
+    id_claim: str | tuple[str, ...] = "sub"
+    roles_claim: str | tuple[str, ...] | None = None
+    keys_refresh_s: Annotated[int, BeforeValidator(_no_bool)] = 300
+    keys_age_max_s: Annotated[int, BeforeValidator(_no_bool)] = 3_600
+
+
+class TokensSection(_Section):
+    """`[tokens]`: whose subject tokens prove anything; nobody's, unless it is said."""
+
+    issuers: tuple[IssuerSection, ...] = ()
+
+
 class Document(BaseSettings):
     """`pdp.toml`; the environment wins."""
 
@@ -130,6 +155,7 @@ class Document(BaseSettings):
     record: RecordSection
     limits: LimitsSection = LimitsSection()
     authzen: AuthzenSection = AuthzenSection()
+    tokens: TokensSection = TokensSection()
 
     @classmethod
     def settings_customise_sources(

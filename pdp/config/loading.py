@@ -28,9 +28,11 @@ from pdp.config.document import (
     AuthzenSection,
     BundleSection,
     Document,
+    IssuerSection,
     LimitsSection,
     RecordSection,
     TlsSection,
+    TokensSection,
     variables,
 )
 from pdp.config.settings import (
@@ -42,6 +44,7 @@ from pdp.config.settings import (
     TlsSettings,
 )
 from pdp.errors import ConfigurationError, IdentityError
+from pdp.identity.issuers import IssuerSettings, check_issuers
 from pdp.identity.svid import check_trust_domain
 
 # Names the file, not a setting in it.
@@ -132,12 +135,17 @@ def _explain(error: ValidationError) -> Iterator[str]:
     """Pydantic's findings in words that say what to do."""
     known = sorted(variables().values())
     for finding in error.errors(include_url=False, include_context=False):
-        path = ".".join(str(part) for part in finding["loc"])
+        path = _written(finding["loc"])
         variable = ENVIRONMENT_PREFIX + path.replace(".", "_").upper()
-        if finding["type"] == "missing" and not any(name == path for name in known):
+        if finding["type"] == "missing" and _numbered(finding["loc"]):
+            yield f"`{path}` is missing"
+        elif finding["type"] == "missing" and not any(name == path for name in known):
             yield f"the section `[{path}]` is missing"
         elif finding["type"] == "missing":
             yield f"`{path}` is missing: set it in the file, or as {variable}"
+        elif finding["type"] == "extra_forbidden" and _numbered(finding["loc"]):
+            fields = list(IssuerSection.model_fields)
+            yield f"`{path}` is not a setting{_similar(str(finding['loc'][-1]), fields)}"
         elif finding["type"] == "extra_forbidden" and variable in os.environ:
             continue  # told already, as a variable
         elif finding["type"] == "extra_forbidden":
@@ -161,6 +169,22 @@ def base_url_problem(text: str) -> str:
     return ""
 
 
+def _claim(said: str | tuple[str, ...]) -> tuple[str, ...]:
+    """The path of a claim. An empty one is nothing that could be looked for."""
+    return (said,) if isinstance(said, str) else said or ("",)
+
+
+def _written(location: tuple[int | str, ...]) -> str:
+    """`tokens.issuers[0].audience`."""
+    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+    return "".join(parts).removeprefix(".")
+
+
+def _numbered(location: tuple[int | str, ...]) -> bool:
+    """Whether it is inside a list of sections."""
+    return any(isinstance(part, int) for part in location[:-1])
+
+
 class _Builder:
     """Judges what pydantic cannot, and keeps every problem."""
 
@@ -179,6 +203,7 @@ class _Builder:
         limits = self._limits(document.limits)
         record = self._record(document.record)
         authzen = self._authzen(document.authzen)
+        issuers = self._issuers(document.tokens)
         if listen is None or bundle is None or record is None:
             return None
         return Settings(
@@ -191,6 +216,7 @@ class _Builder:
             limits=limits,
             log_level=document.log_level,
             authzen=authzen,
+            issuers=issuers,
         )
 
     def _check_instance(self) -> None:
@@ -277,6 +303,28 @@ class _Builder:
         if listen is None:
             return None
         return AuthzenSettings(listen, authzen.base_url, authzen.capabilities, signed)
+
+    def _issuers(self, tokens: TokensSection) -> tuple[IssuerSettings, ...]:
+        found = []
+        for number, section in enumerate(tokens.issuers):
+            name = f"tokens.issuers[{number}]"
+            keys, ca_bundle = section.keys, section.ca_bundle
+            if keys and "://" not in keys:
+                keys = str(self._file(f"{name}.keys", Path(keys)))
+            if ca_bundle is not None:
+                ca_bundle = self._file(f"{name}.ca_bundle", ca_bundle)
+            given = section.model_dump() | {
+                "keys": keys,
+                "ca_bundle": ca_bundle,
+                "id_claim": _claim(section.id_claim),
+                "roles_claim": () if section.roles_claim is None else _claim(section.roles_claim),
+            }
+            try:
+                found.append(IssuerSettings(**given))
+                check_issuers(tuple(found))
+            except ConfigurationError as error:
+                self.problems.append(f"`{name}`: {error}")
+        return tuple(found)
 
     def _limits(self, limits: LimitsSection) -> Limits:
         if limits.answer_reserve_s >= min(limits.deadline_default_s, limits.deadline_max_s):

@@ -15,6 +15,7 @@ from pdp.audit.entry import Capture
 from pdp.boundary import InputLimits
 from pdp.bundle.settings import BundleSettings
 from pdp.cel.limits import EvaluationLimits
+from pdp.identity.issuers import IssuerSettings
 
 MIB: Final = 1_048_576
 
@@ -101,3 +102,4 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     log_level: str = "info"
     authzen: AuthzenSettings | None = None  # None: there is no such door
+    issuers: tuple[IssuerSettings, ...] = ()  # of subject tokens

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import time
+from collections.abc import Callable
 
 from pdp.bundle.anchor import Anchor
 from pdp.bundle.settings import BundleSettings
 from pdp.bundle.trust import root_problem
 from pdp.config import ConfigurationProblemsError, Settings
 from pdp.config.settings import AuthzenSettings
-from pdp.errors import ConfigurationError
+from pdp.decision_point import SystemClock
+from pdp.errors import ConfigurationError, KeySetError
+from pdp.identity.issuers import IssuerSettings
+from pdp.identity.keys import IssuerKeys
 from pdp.identity.server_svid import load_server_svid
 from pdp.server.authzen.pages import load_offer
 from pdp.server.listener import check_free
@@ -30,13 +35,15 @@ def check_files(settings: Settings, source: str) -> list[str]:
     def identity() -> None:
         warnings.extend(load_server_svid(settings.tls, time.time_ns()).warnings)
 
-    for check in (
+    checks: tuple[Callable[[], object], ...] = (
         identity,
         lambda: Anchor.PRODUCTION.check_place(settings.tls.trust_domain, settings.listen.host),
         lambda: _check_root(settings.bundle),
         lambda: check_free(settings.listen),
         lambda: _check_authzen(settings.authzen),
-    ):
+        *(functools.partial(_check_keys, each) for each in settings.issuers),
+    )
+    for check in checks:
         try:
             check()
         except ConfigurationError as error:
@@ -62,3 +69,13 @@ def _check_root(bundle: BundleSettings) -> None:
         ) from None
     if problem := root_problem(data):
         raise ConfigurationError(f"`bundle.root`: the trusted root `{bundle.root}` {problem}")
+
+
+def _check_keys(issuer: IssuerSettings) -> None:
+    """Key sets in files. Those behind HTTPS are not asked: checking a file needs no network."""
+    if issuer.remote:
+        return
+    try:
+        IssuerKeys(issuer, SystemClock()).refresh()
+    except KeySetError as error:
+        raise ConfigurationError(f"`tokens`: `{issuer.issuer}`: {error}") from None

@@ -21,6 +21,7 @@ from pdp.decision_point import Clock, Recorder, SnapshotSource
 from pdp.errors import ConfigurationError
 from pdp.identity.server_svid import ServerSvid
 from pdp.identity.svid import SvidVerifier
+from pdp.identity.token import TokenVerifier
 from pdp.server.authorization import METHOD, SERVICE, AuthorizationDoor
 from pdp.server.authzen.application import AuthzenDoor
 from pdp.server.authzen.connection import Bounds
@@ -63,12 +64,13 @@ class Server:
         capture: how much of a request a record keeps.
         clock: time.
         telemetry: counters and logs.
+        tokens: verifies subject tokens.
 
     Attributes:
         authzen: the door for HTTP, if there is one.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 the parts of a server
         self,
         identity: ServerSvid,
         snapshots: SnapshotSource,
@@ -79,6 +81,7 @@ class Server:
         capture: Capture = Capture.ATTRIBUTES,
         clock: Clock,
         telemetry: Telemetry,
+        tokens: TokenVerifier | None = None,
     ) -> None:
         self._snapshots = snapshots
         self._recorder = recorder
@@ -95,6 +98,7 @@ class Server:
             capture=capture,
             clock=clock,
             telemetry=telemetry,
+            tokens=tokens,
         )
         self._verifier = SvidVerifier(identity.trust)
         self._handshakes = Handshakes(identity)

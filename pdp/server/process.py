@@ -3,6 +3,7 @@
     1  settings and our own certificate are judged
     2  the port is free
     3  the bundle is fetched and verified     what does not verify stops the start
+       keys of token issuers are read         a file that cannot be used stops the start
     4  the spool is opened                    what it finds is made durable
     5  the port is taken and calls are served; polls and health go on until a signal
     6  NOT_SERVING, and still an answer for all who have not heard of it yet
@@ -33,9 +34,12 @@ from pdp.audit.spool import Spool
 from pdp.bundle import BundleKeeper
 from pdp.config.settings import Address, Limits, Settings
 from pdp.decision_point import Clock, SystemClock
+from pdp.identity.keys import IssuerKeys
 from pdp.identity.rotation import IdentityFiles
-from pdp.identity.server_svid import load_server_svid
+from pdp.identity.server_svid import ServerSvid, load_server_svid
+from pdp.identity.token import TokenVerifier
 from pdp.server.authzen.pages import Offer, load_offer
+from pdp.server.key_upkeep import KeyWatch
 from pdp.server.listener import DurableRecorder, Server, check_free
 from pdp.server.scheduling import helping_threads
 from pdp.server.upkeep import IdentityWatch, poll_forever, tell_poll
@@ -109,6 +113,7 @@ async def serve(
         # (3) What fails verification ends the process here.
         opened.push_async_callback(asyncio.to_thread, keeper.close)
         tell_poll(telemetry, await asyncio.to_thread(keeper.start))
+        tokens, key_watches = await _read_keys(settings, clock, telemetry)
         with helping_threads():
             # (4) Also makes durable what an earlier boot left.
             spool = await asyncio.to_thread(_open_spool, settings, clock)
@@ -123,18 +128,15 @@ async def serve(
                 capture=settings.record.capture,
                 clock=clock,
                 telemetry=telemetry,
+                tokens=tokens,
             )
             # A server that was bound must be stopped, or its port stays taken.
             opened.push_async_callback(server.stop, 0)
             address = await server.bind(authzen)
         # (5) From here on there are answers.
         await server.start()
-        watch = IdentityWatch(
-            IdentityFiles(settings.tls, identity, clock.wall_ns), server, clock, telemetry
-        )
-        polls = poll_forever(keeper, server, settings.poll_interval_s, telemetry)
-        looks = watch.forever(settings.tls.poll_interval_s)
-        upkeep = [asyncio.create_task(task) for task in (polls, looks)]
+        upkeep = _kept_current(settings, keeper, server, identity, clock, telemetry)
+        upkeep += [asyncio.create_task(each.forever()) for each in key_watches]
         _settle_heap()
         telemetry.log("info", "listening", address=str(address), port=address.port)
         listening(address)
@@ -157,6 +159,33 @@ def _check_ports(settings: Settings) -> Offer | None:
         return None
     check_free(settings.authzen.listen, "authzen.listen")
     return load_offer(settings.authzen)
+
+
+async def _read_keys(
+    settings: Settings, clock: Clock, telemetry: Telemetry
+) -> tuple[TokenVerifier | None, list[KeyWatch]]:
+    """What verifies subject tokens, after a first look at all key sets; None without issuers."""
+    issuers = [IssuerKeys(each, clock) for each in settings.issuers]
+    watches = [KeyWatch(keys, telemetry) for keys in issuers]
+    await asyncio.gather(*(watch.start() for watch in watches))
+    tokens = TokenVerifier(issuers, settings.limits.input) if issuers else None
+    return tokens, watches
+
+
+def _kept_current(
+    settings: Settings,
+    keeper: BundleKeeper,
+    server: Server,
+    identity: ServerSvid,
+    clock: Clock,
+    telemetry: Telemetry,
+) -> list[asyncio.Task[None]]:
+    """What looks after the bundle and our own certificate until it is cancelled."""
+    files = IdentityFiles(settings.tls, identity, clock.wall_ns)
+    watch = IdentityWatch(files, server, clock, telemetry)
+    polls = poll_forever(keeper, server, settings.poll_interval_s, telemetry)
+    looks = watch.forever(settings.tls.poll_interval_s)
+    return [asyncio.create_task(task) for task in (polls, looks)]
 
 
 class _Signals:
