@@ -14,12 +14,12 @@ from pdp.errors import InvalidRequestError
 from pdp.model import Action, Caller, Request, Resource, Subject
 from pdp.server.authzen.messages import Json, answer, failure, question, render
 
-_SEMANTICS: Final = {
+SEMANTICS: Final = {
     "execute_all": Semantic.EXECUTE_ALL,
     "deny_on_first_deny": Semantic.DENY_ON_FIRST_DENY,
     "permit_on_first_permit": Semantic.PERMIT_ON_FIRST_PERMIT,
 }
-_NAMES: Final = {semantic: name for name, semantic in _SEMANTICS.items()}
+_NAMES: Final = {semantic: name for name, semantic in SEMANTICS.items()}
 # What an item may leave to the defaults: each whole, or not at all.
 _PARTS: Final = ("subject", "action", "resource", "context")
 
@@ -70,11 +70,11 @@ def _semantic(options: Any) -> Semantic:
     if type(options) is not dict:
         raise InvalidRequestError("options", "must be an object")
     name = options.get("evaluations_semantic", "execute_all")
-    if type(name) is not str or name not in _SEMANTICS:
+    if type(name) is not str or name not in SEMANTICS:
         raise InvalidRequestError(
-            "options.evaluations_semantic", f"must be one of `{'`, `'.join(_SEMANTICS)}`"
+            "options.evaluations_semantic", f"must be one of `{'`, `'.join(SEMANTICS)}`"
         )
-    return _SEMANTICS[name]
+    return SEMANTICS[name]
 
 
 def check_request_id(request_id: str, limits: InputLimits) -> None:

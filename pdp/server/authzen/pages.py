@@ -1,4 +1,4 @@
-"""What the door serves as it is: the metadata document, made once, at the start.
+"""What the door serves as it is: metadata and the OpenAPI document, made once, at the start.
 
 Addresses come from the configuration, never from a request: whoever chooses
 the `Host` header would choose where others send their questions.
@@ -17,9 +17,11 @@ from pdp import value_json
 from pdp.config.settings import Address, AuthzenSettings
 from pdp.errors import ConfigurationError
 from pdp.server.authzen.messages import Json, render
+from pdp.server.authzen.openapi import openapi
 
 EVALUATION: Final = "/access/v1/evaluation"
 EVALUATIONS: Final = "/access/v1/evaluations"
+OPENAPI: Final = "/openapi.json"
 METADATA: Final = "/.well-known/authzen-configuration"
 # A JWT that repeats a dozen URLs and is signed with RSA is below 4 KiB.
 _SIGNED_BYTES_MAX: Final = 65_536
@@ -48,7 +50,12 @@ def load_offer(settings: AuthzenSettings) -> Offer:
         ConfigurationError: the file of the signed metadata cannot be served.
     """
     prefix = urlsplit(settings.base_url).path
-    pages = {METADATA + prefix: render(metadata(settings))}
+    pages = {
+        METADATA + prefix: render(metadata(settings)),
+        prefix + OPENAPI: render(
+            openapi(settings.base_url, EVALUATION, EVALUATIONS, METADATA + prefix)
+        ),
+    }
     return Offer(settings.listen, prefix, pages)
 
 
