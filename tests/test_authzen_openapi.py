@@ -32,6 +32,7 @@ CHECKS = (
     content_type_conformance,
     response_schema_conformance,
 )
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
 PATHS = ("/access/v1/evaluation", "/access/v1/evaluations", "/.well-known/authzen-configuration")
 
 
@@ -75,9 +76,7 @@ def test_the_document_names_all_that_is_offered(server: AuthzenServer) -> None:
     assert sorted(found["paths"]) == sorted(PATHS)
     assert found["servers"] == [{"url": BASE_URL}]
     for schema in found["components"]["schemas"].values():
-        jsonschema_rs.meta.validate(
-            {"$schema": "https://json-schema.org/draft/2020-12/schema"} | schema
-        )
+        jsonschema_rs.meta.validate({"$schema": DIALECT} | schema)
 
 
 def test_with_a_path_in_the_base_url_the_document_is_right() -> None:
@@ -87,15 +86,12 @@ def test_with_a_path_in_the_base_url_the_document_is_right() -> None:
     assert b'"/.well-known/authzen-configuration/pdp":' in offer.pages["/pdp/openapi.json"]
 
 
-def fuzz(server: AuthzenServer, examples: int) -> int:
+def fuzz(server: AuthzenServer, found: dict[str, Any], examples: int) -> int:
     """Ask so many questions of each endpoint, right and wrong ones; how many were asked."""
-    schema = schemathesis.openapi.from_dict(document(server))
+    schema = schemathesis.openapi.from_dict(found)
     asked = 0
     folder = server.folder
-    keys = {
-        "verify": str(folder / "ca.pem"),
-        "cert": (str(folder / "pep.pem"), str(folder / "pep.key")),
-    }
+    shown = (str(folder / "pep.pem"), str(folder / "pep.key"))
     for path in PATHS:
         for operation in schema[path].values():
             strategies = [
@@ -112,7 +108,9 @@ def fuzz(server: AuthzenServer, examples: int) -> int:
             def ask(case: Any) -> None:
                 nonlocal asked
                 asked += 1
-                response = case.call(base_url=server.url, timeout=10, **keys)
+                response = case.call(
+                    base_url=server.url, timeout=10, verify=str(folder / "ca.pem"), cert=shown
+                )
                 case.validate_response(response, checks=CHECKS)
                 if response.status_code == 200 and "decision" in response.text:
                     assert "INTERNAL" not in response.text
@@ -125,10 +123,18 @@ def test_schemathesis_finds_no_answer_that_the_document_does_not_name(
     server: AuthzenServer,
 ) -> None:
     """Questions made from the document, and against it: every answer is one that it names."""
-    assert fuzz(server, 15) >= 20
+    assert fuzz(server, document(server), 15) >= 20
+
+
+def test_schemathesis_twin_with_a_document_that_is_wrong(server: AuthzenServer) -> None:
+    """A document that leaves a status out is found to be wrong."""
+    found = document(server)
+    del found["paths"][PATHS[0]]["post"]["responses"]["400"]
+    with pytest.raises(BaseException, match="400"):
+        fuzz(server, found, 30)
 
 
 @pytest.mark.prove
 def test_schemathesis_finds_no_answer_at_length(server: AuthzenServer, ledger: Ledger) -> None:
     """The same, many times."""
-    ledger(cases=fuzz(server, 1_000))
+    ledger(cases=fuzz(server, document(server), 1_000))

@@ -11,17 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import httpx
 import pytest
 from ruamel.yaml import YAML
 
 from pdp import wire
 from pdp.admission import Denials
 from pdp.callers import CallerEntry
+from pdp.config.settings import Address, AuthzenSettings
 from pdp.identity.svid import parse_spiffe_id
 from pdp.model import Action, Caller, Decision, Request, Resource, Subject
+from pdp.server.authzen.pages import load_offer
 from pdp.v1 import authorization_pb2 as pb
 from pdp.value_codec import value_to_pb
 from tests.conftest import ROOT
+from tests.simulators.authzen import BASE_URL, EVALUATION, EVALUATIONS, AuthzenServer
 from tests.simulators.certificates import TRUST_DOMAIN
 from tests.simulators.decision_points import (
     AUTHORIZE,
@@ -70,6 +74,7 @@ class House:
 
     running: RunningServer
     channels: dict[str, grpc.aio.Channel]
+    http: AuthzenServer
 
     def channel(self, caller: str) -> grpc.aio.Channel:
         """A connection as this caller."""
@@ -87,8 +92,11 @@ async def house(folder: Path) -> AsyncIterator[House]:
         callers=CALLERS, denials=Denials(subjects=frozenset({("user", "mallory")}))
     )
     snapshot = now_snapshot(callers=made.callers, denials=made.denials)
-    async with running_server(folder, snapshot=snapshot) as running:
-        opened = House(running, {})
+    offer = load_offer(AuthzenSettings(Address("127.0.0.1", 0), BASE_URL))
+    async with running_server(folder, snapshot=snapshot, authzen=offer) as running:
+        assert running.server.authzen is not None
+        url = f"https://localhost:{running.server.authzen.address.port}"
+        opened = House(running, {}, AuthzenServer(running, url, folder))
         try:
             yield opened
         finally:
@@ -177,12 +185,62 @@ async def grpc_batch(place: House, asked: Request, caller: str) -> Answered:
     return first
 
 
+async def _post(place: House, path: str, body: dict[str, Any], caller: str) -> httpx.Response:
+    async with place.http.client(place.running.authority.issue(caller)) as client:
+        return await client.post(path, json=body)
+
+
+def as_json(asked: Request) -> dict[str, Any]:
+    """The question in AuthZEN's words, which has none for a tenant."""
+    assert not asked.tenant
+    subject, action, resource = asked.subject, asked.action, asked.resource
+    return {
+        "subject": {"type": subject.type, "id": subject.id, "properties": subject.properties},
+        "action": {"name": action.name},
+        "resource": {"type": resource.type, "id": resource.id, "properties": resource.properties},
+        "context": asked.context,
+    }
+
+
+def _from_json(found: dict[str, Any]) -> Answered:
+    context = found["context"]
+    return Answered(
+        "PERMIT" if found["decision"] is True else "DENY",
+        context["cause"],
+        tuple(context.get("rules", ())),
+        tuple(duty["id"] for duty in context.get("obligations", ())),
+    )
+
+
+async def authzen(place: House, asked: Request, caller: str) -> Answered:
+    """AuthZEN's evaluation."""
+    response = await _post(place, EVALUATION, as_json(asked), caller)
+    if response.status_code == 400:
+        return REFUSED
+    assert response.status_code == 200
+    return _from_json(response.json())
+
+
+async def authzen_evaluations(place: House, asked: Request, caller: str) -> Answered:
+    """AuthZEN's evaluations, with one that is wrong before it; the second by the defaults."""
+    body = {**as_json(asked), "evaluations": [{"subject": {}}, as_json(asked), {}]}
+    response = await _post(place, EVALUATIONS, body, caller)
+    assert response.status_code == 200
+    _, first, second = map(_from_json, response.json()["evaluations"])
+    assert first == second
+    return first
+
+
 # INVARIANT: every door of the product is here.
 DOORS: dict[str, Door] = {
     "in process": in_process,
     "gRPC": grpc_unary,
     "gRPC batch": grpc_batch,
+    "AuthZEN": authzen,
+    "AuthZEN evaluations": authzen_evaluations,
 }
+# Through these, no tenant can be named.
+WITHOUT_TENANT = frozenset({authzen, authzen_evaluations})
 
 
 def _differences(folder: Path, door: Door) -> Iterator[str]:
@@ -191,6 +249,7 @@ def _differences(folder: Path, door: Door) -> Iterator[str]:
             return [
                 (case["case"], await door(place, question(case), case["caller"]), _expected(case))
                 for case in CASES
+                if not (door in WITHOUT_TENANT and "tenant" in case)
             ]
 
     for case, found, expected in asyncio.run(scenario()):
