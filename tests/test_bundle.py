@@ -985,7 +985,7 @@ def test_target_without_sha256_or_too_large_is_refused(reader: Reader) -> None:
     role.targets[BUNDLE_PATH] = TargetFile(2**40, honest.hashes, BUNDLE_PATH)
     repository.publish_targets(POLICIES)
     reader.serve()
-    refuses_to_start(reader, "more than 16777216")
+    refuses_to_start(reader, "more than 67108864")
 
 
 def test_tenants_do_not_admit_callers_to_each_other() -> None:

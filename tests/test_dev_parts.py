@@ -18,6 +18,7 @@ from pdp.authoring.checker import Checker
 from pdp.authoring.compilation import Compilation, compile_sources
 from pdp.authoring.fields import NAME
 from pdp.authoring.policy_tests import read_tests
+from pdp.authoring.watching import Watch
 from pdp.callers import CallerEntry, CallerPolicy
 from pdp.cel.limits import EvaluationLimits
 from pdp.cli.dev import parse_address
@@ -28,7 +29,6 @@ from pdp.dev.folder import development_folder
 from pdp.dev.news import _DECISIONS_WAITING_MAX, Dropped, News, NewsDesk, Trouble
 from pdp.dev.press import Certificates
 from pdp.dev.question import first_question, program
-from pdp.dev.watching import Watch
 from pdp.dev.workbench import Workbench
 from pdp.errors import BundleRefusedError, ConfigurationError, SpoolError, SpoolSuppressedError
 from pdp.model import RecordRef

@@ -36,7 +36,7 @@ from tests.simulators.decision_points import RunningServer, message, running_ser
 AUTHORITY = ThrowawayAuthority(TRUST_DOMAIN)
 TRUST = load_trust_bundle(TRUST_DOMAIN, AUTHORITY.bundle_pem)
 GOOD = forge(AUTHORITY)
-NOW_NS = int(GOOD.leaf.not_valid_before_utc.timestamp()) * NANOS + 600 * NANOS
+NOW_NS = int(GOOD.leaf.not_valid_before_utc.timestamp()) * NANOS + 1_800 * NANOS
 
 
 def context(
@@ -260,7 +260,7 @@ def test_expiry_is_checked_on_every_call_twin_without_guard(
 
 def test_an_expired_intermediate_ends_the_leaf_too() -> None:
     """The window is that of the whole path, not only of the leaf."""
-    intermediate = Intermediate(AUTHORITY, lifetime=timedelta(minutes=20))
+    intermediate = Intermediate(AUTHORITY, lifetime=timedelta(minutes=50))
     shown = forge(intermediate)
     verifier = SvidVerifier(TRUST)
     found = context(shown, chain=intermediate.bundle_pem)

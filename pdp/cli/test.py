@@ -178,8 +178,8 @@ def run_tests(  # noqa: PLR0913, PLR0917 the options of a command
 
 def _watch(wishes: Wishes, checker: Checker) -> None:
     """Test, and again whenever the folder has changed and is at rest."""
+    from pdp.authoring.watching import Watch
     from pdp.cli.terminal import out, report
-    from pdp.dev.watching import Watch
     from pdp.errors import PdpError
 
     watch = Watch(wishes.folder)

@@ -25,6 +25,7 @@ import uvloop
 from pdp.audit.spool import Spool
 from pdp.authoring.checker import Checker
 from pdp.authoring.compilation import Compilation
+from pdp.authoring.watching import Watch
 from pdp.bundle import BundleKeeper, BundleSettings
 from pdp.bundle.anchor import DEVELOPMENT_TRUST_DOMAIN, Anchor
 from pdp.config.settings import Address, RecordSettings, Settings, TlsSettings
@@ -34,7 +35,6 @@ from pdp.dev.folder import DevelopmentFolder, development_folder
 from pdp.dev.news import NewsDesk, Started, Trouble
 from pdp.dev.press import Certificates, Press
 from pdp.dev.question import first_question, program
-from pdp.dev.watching import Watch
 from pdp.dev.workbench import Edition, Workbench, check_folder
 from pdp.errors import BundleRefusedError
 from pdp.server.listener import DurableRecorder, check_free

@@ -120,7 +120,9 @@ def policy_text() -> Iterator[Running]:
         b"    when: subject.id == 'x'\n"
     )
     with Checker() as checker:
-        yield Running((small, *documents(tests=False)), lambda data: compile_one(data, checker))
+        # By itself a document that imports another one is incomplete.
+        whole = [found for found in documents(tests=False) if b"\nimports:" not in found]
+        yield Running((small, *whole), lambda data: compile_one(data, checker))
 
 
 @contextmanager
