@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -53,3 +54,17 @@ def refusal(checker: Checker, source: str) -> ExpressionError:
         )
     assert caught.value.position is not None
     return caught.value
+
+
+def assert_value(checker: Checker, source: str, names: Mapping[str, Any], want: Any) -> None:
+    """Both tiers, one value of one type, one charge."""
+    got = evaluate(checker, source, **names)
+    assert (type(got), got) == (type(want), want)
+
+
+def assert_refused(checker: Checker, source: str, column: int, words: str) -> None:
+    """Not built: these words, at this column."""
+    error = refusal(checker, source)
+    assert error.position is not None
+    assert error.position.column == column
+    assert words in error.message

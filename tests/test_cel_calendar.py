@@ -16,7 +16,7 @@ from pdp.cel.library import calendar as library
 from pdp.cel.moments import parse_timestamp
 from pdp.cel.values import CelError
 from pdp.values import NANOS, TIMESTAMP_SECONDS_MAX, TIMESTAMP_SECONDS_MIN, Duration, Timestamp
-from tests.cel_library import ERROR, evaluate, meter, refusal, units
+from tests.cel_library import ERROR, assert_refused, assert_value, evaluate, meter, units
 
 ZONES = st.sampled_from(
     ["UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu",
@@ -145,8 +145,7 @@ def test_calendars_in_conditions(
     checker: Checker, source: str, names: dict[str, Any], want: Any
 ) -> None:
     """Both tiers, one value, one charge."""
-    got = evaluate(checker, source, **names)
-    assert (type(got), got) == (type(want), want)
+    assert_value(checker, source, names, want)
 
 
 @pytest.mark.parametrize(("source", "column", "words"), MISTAKES)
@@ -154,7 +153,4 @@ def test_a_mistake_about_calendars_is_found_when_the_policy_is_built(
     checker: Checker, source: str, column: int, words: str
 ) -> None:
     """Wrong types, and literals that can never be right: with their place."""
-    error = refusal(checker, source)
-    assert error.position is not None
-    assert error.position.column == column
-    assert words in error.message
+    assert_refused(checker, source, column, words)

@@ -13,7 +13,7 @@ from pdp.authoring.checker import Checker
 from pdp.cel.library import hierarchy as library
 from pdp.cel.opaque import Hierarchy
 from pdp.cel.values import CelError
-from tests.cel_library import ERROR, evaluate, meter, refusal
+from tests.cel_library import ERROR, assert_refused, assert_value, meter
 
 PLACES = st.lists(st.sampled_from("abc"), min_size=1, max_size=5).map(
     lambda names: library.hierarchy(names, meter())
@@ -120,8 +120,7 @@ def test_hierarchies_in_conditions(
     checker: Checker, source: str, names: dict[str, Any], want: Any
 ) -> None:
     """Both tiers, one value, one charge."""
-    got = evaluate(checker, source, **names)
-    assert (type(got), got) == (type(want), want)
+    assert_value(checker, source, names, want)
 
 
 @pytest.mark.parametrize(("source", "column", "words"), MISTAKES)
@@ -129,7 +128,4 @@ def test_a_mistake_about_hierarchies_is_found_when_the_policy_is_built(
     checker: Checker, source: str, column: int, words: str
 ) -> None:
     """Wrong types, and literals that can never be right: with their place."""
-    error = refusal(checker, source)
-    assert error.position is not None
-    assert error.position.column == column
-    assert words in error.message
+    assert_refused(checker, source, column, words)

@@ -15,7 +15,7 @@ from pdp.cel.library import network
 from pdp.cel.opaque import CIDR, IP
 from pdp.cel.values import CelError
 from pdp.checked_expr import decode
-from tests.cel_library import ERROR, evaluate, meter, refusal, units
+from tests.cel_library import ERROR, assert_refused, assert_value, evaluate, meter, units
 from tests.cel_tiers import Tiers
 
 ADDRESSES = st.ip_addresses()
@@ -225,8 +225,7 @@ def test_network_functions_in_conditions(
     checker: Checker, source: str, names: dict[str, Any], want: Any
 ) -> None:
     """Both tiers, one value, one charge."""
-    got = evaluate(checker, source, **names)
-    assert (type(got), got) == (type(want), want)
+    assert_value(checker, source, names, want)
 
 
 @pytest.mark.parametrize(
@@ -247,10 +246,7 @@ def test_a_mistake_is_found_when_the_policy_is_built(
     checker: Checker, source: str, column: int, words: str
 ) -> None:
     """Wrong types, wrong names and literals that can never be right: with their place."""
-    error = refusal(checker, source)
-    assert error.position is not None
-    assert error.position.column == column
-    assert words in error.message
+    assert_refused(checker, source, column, words)
     if "containsIp" in source:
         assert error.suggestion == "did you mean `containsIP`?"
 

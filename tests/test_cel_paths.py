@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pdp.authoring.checker import Checker
 from pdp.cel.library import paths
 from pdp.cel.values import CelError
-from tests.cel_library import ERROR, evaluate, meter, refusal, units
+from tests.cel_library import ERROR, assert_refused, assert_value, evaluate, meter, units
 
 SEGMENTS = st.lists(st.sampled_from(["a", "b", "c", "*"]).filter(lambda s: s != "*"), max_size=8)
 PATTERNS = st.lists(st.sampled_from(["a", "b", "*", "**"]), max_size=6)
@@ -137,8 +137,7 @@ def test_paths_in_conditions(
     checker: Checker, source: str, names: dict[str, Any], want: Any
 ) -> None:
     """Both tiers, one value, one charge."""
-    got = evaluate(checker, source, **names)
-    assert (type(got), got) == (type(want), want)
+    assert_value(checker, source, names, want)
 
 
 @pytest.mark.parametrize(("source", "column", "words"), MISTAKES)
@@ -146,7 +145,4 @@ def test_a_mistake_about_paths_is_found_when_the_policy_is_built(
     checker: Checker, source: str, column: int, words: str
 ) -> None:
     """Wrong types, and literals that can never be right: with their place."""
-    error = refusal(checker, source)
-    assert error.position is not None
-    assert error.position.column == column
-    assert words in error.message
+    assert_refused(checker, source, column, words)

@@ -15,7 +15,7 @@ from pdp.authoring.checker import Checker
 from pdp.cel.library import semver as library
 from pdp.cel.opaque import Semver
 from pdp.cel.values import CelError
-from tests.cel_library import ERROR, evaluate, meter, refusal
+from tests.cel_library import ERROR, assert_refused, assert_value, evaluate, meter
 
 # The examples of SemVer 2.0.0, item 11, lowest first.
 ORDERED = (
@@ -146,8 +146,7 @@ def test_versions_in_conditions(
     checker: Checker, source: str, names: dict[str, Any], want: Any
 ) -> None:
     """Both tiers, one value, one charge."""
-    got = evaluate(checker, source, **names)
-    assert (type(got), got) == (type(want), want)
+    assert_value(checker, source, names, want)
 
 
 @pytest.mark.parametrize(("source", "column", "words"), MISTAKES)
@@ -155,7 +154,4 @@ def test_a_mistake_about_versions_is_found_when_the_policy_is_built(
     checker: Checker, source: str, column: int, words: str
 ) -> None:
     """Wrong types, and literals that can never be right: with their place."""
-    error = refusal(checker, source)
-    assert error.position is not None
-    assert error.position.column == column
-    assert words in error.message
+    assert_refused(checker, source, column, words)

@@ -14,7 +14,7 @@ from pdp.cel import semantics
 from pdp.cel.cost import BudgetSpentError
 from pdp.cel.library import sets as library
 from pdp.values import Uint
-from tests.cel_library import ERROR, evaluate, meter, refusal, units
+from tests.cel_library import ERROR, assert_refused, assert_value, meter, units
 
 SCALARS = st.sampled_from(
     [0, 1, Uint(1), 1.0, True, False, None, "a", "b", "c" * 70, [1], {"a": 1}]
@@ -85,8 +85,7 @@ def test_sets_in_conditions(
     checker: Checker, source: str, names: dict[str, Any], want: Any
 ) -> None:
     """Both tiers, one value, one charge."""
-    got = evaluate(checker, source, **names)
-    assert (type(got), got) == (type(want), want)
+    assert_value(checker, source, names, want)
 
 
 @pytest.mark.parametrize(("source", "column", "words"), MISTAKES)
@@ -94,7 +93,4 @@ def test_a_mistake_about_sets_is_found_when_the_policy_is_built(
     checker: Checker, source: str, column: int, words: str
 ) -> None:
     """Wrong types, and literals that can never be right: with their place."""
-    error = refusal(checker, source)
-    assert error.position is not None
-    assert error.position.column == column
-    assert words in error.message
+    assert_refused(checker, source, column, words)

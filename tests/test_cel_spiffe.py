@@ -14,7 +14,7 @@ from pdp.cel.library import spiffe as library
 from pdp.cel.values import CelError
 from pdp.errors import IdentityError
 from pdp.identity.svid import parse_spiffe_id
-from tests.cel_library import ERROR, evaluate, meter, refusal
+from tests.cel_library import ERROR, assert_refused, assert_value, evaluate, meter
 
 LIKELY = st.from_regex(r"spiffe://[a-zA._%-]{0,4}(?:/[a-zA._%-]{0,3}){0,3}", fullmatch=True)
 
@@ -111,8 +111,7 @@ def test_spiffe_ids_in_conditions(
     checker: Checker, source: str, names: dict[str, Any], want: Any
 ) -> None:
     """Both tiers, one value, one charge."""
-    got = evaluate(checker, source, **names)
-    assert (type(got), got) == (type(want), want)
+    assert_value(checker, source, names, want)
 
 
 @pytest.mark.parametrize(("source", "column", "words"), MISTAKES)
@@ -120,7 +119,4 @@ def test_a_mistake_about_spiffe_ids_is_found_when_the_policy_is_built(
     checker: Checker, source: str, column: int, words: str
 ) -> None:
     """Wrong types, and literals that can never be right: with their place."""
-    error = refusal(checker, source)
-    assert error.position is not None
-    assert error.position.column == column
-    assert words in error.message
+    assert_refused(checker, source, column, words)

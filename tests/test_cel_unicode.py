@@ -17,7 +17,7 @@ from pdp.authoring.checker import Checker
 from pdp.cel.library import unicode as library
 from pdp.cel.library.unicode_unassigned import BOUNDS
 from pdp.cel.values import CelError
-from tests.cel_library import ERROR, evaluate, meter, refusal, units
+from tests.cel_library import ERROR, assert_refused, assert_value, evaluate, meter, units
 
 TEXTS = st.text(max_size=40) | st.text(
     "aAäÄßẞéeE\u0301\u0327\u0345\u03c3\u03c2\u03a3İ\u0131Iiǅ\u1e9b\u0323", max_size=12
@@ -157,8 +157,7 @@ def test_texts_in_conditions(
     checker: Checker, source: str, names: dict[str, Any], want: Any
 ) -> None:
     """Both tiers, one value, one charge."""
-    got = evaluate(checker, source, **names)
-    assert (type(got), got) == (type(want), want)
+    assert_value(checker, source, names, want)
 
 
 @pytest.mark.parametrize(("source", "column", "words"), MISTAKES)
@@ -166,7 +165,4 @@ def test_a_mistake_about_texts_is_found_when_the_policy_is_built(
     checker: Checker, source: str, column: int, words: str
 ) -> None:
     """Wrong types, and literals that can never be right: with their place."""
-    error = refusal(checker, source)
-    assert error.position is not None
-    assert error.position.column == column
-    assert words in error.message
+    assert_refused(checker, source, column, words)
