@@ -62,9 +62,10 @@ def assert_value(checker: Checker, source: str, names: Mapping[str, Any], want: 
     assert (type(got), got) == (type(want), want)
 
 
-def assert_refused(checker: Checker, source: str, column: int, words: str) -> None:
-    """Not built: these words, at this column."""
+def assert_refused(checker: Checker, source: str, column: int, words: str) -> ExpressionError:
+    """Not built: these words, at this column. Gives the refusal, for what else it says."""
     error = refusal(checker, source)
     assert error.position is not None
     assert error.position.column == column
     assert words in error.message
+    return error

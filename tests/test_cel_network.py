@@ -246,7 +246,7 @@ def test_a_mistake_is_found_when_the_policy_is_built(
     checker: Checker, source: str, column: int, words: str
 ) -> None:
     """Wrong types, wrong names and literals that can never be right: with their place."""
-    assert_refused(checker, source, column, words)
+    error = assert_refused(checker, source, column, words)
     if "containsIp" in source:
         assert error.suggestion == "did you mean `containsIP`?"
 
