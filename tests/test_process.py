@@ -21,6 +21,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from pdp import wire
 from pdp.authoring.throwaway import IssuedSvid, ThrowawayAuthority
+from pdp.callers import CallerEntry, CallerPolicy
 from pdp.model import Action, Decision, Effect, Request, Resource, Subject
 from pdp.v1 import authorization_pb2 as pb
 from tests.simulators.certificates import TRUST_DOMAIN
@@ -35,6 +36,7 @@ from tests.simulators.repository import (
     rule,
     serve_folder,
 )
+from tests.simulators.token_issuer import AUDIENCE, ISSUER, TokenIssuer, https_endpoint
 
 PROGRAM = """
 import sys, typer
@@ -101,11 +103,11 @@ class Process:
         self._reader.join(5)
         return "".join(self._lines.queue)
 
-    def ask(self, timeout_s: float = 5.0) -> Decision:
+    def ask(self, timeout_s: float = 5.0, question: Request = QUESTION) -> Decision:
         """One question over a connection of its own."""
         with self.channel() as channel:
             method = channel.unary_unary(AUTHORIZE, bytes, pb.AuthorizeResponse.FromString)
-            data = wire.request_to_pb(QUESTION).SerializeToString()
+            data = wire.request_to_pb(question).SerializeToString()
             return wire.decision_from_pb(method(data, timeout=timeout_s))
 
     def health(self) -> int:
@@ -454,3 +456,48 @@ def test_sigint_does_not_drain(house: House) -> None:
     running.process.send_signal(signal.SIGINT)
     assert running.process.wait(START_S) == 0
     assert time.monotonic() - started < 10
+
+
+def test_a_subject_token_in_a_real_process(house: House, tmp_path: Path) -> None:
+    """Keys over HTTPS, a token over gRPC: a permit; whatever else comes, IDENTITY."""
+    issuer = TokenIssuer()
+    required = CallerEntry(f"spiffe://{TRUST_DOMAIN}/pep", ("*",), ("*",), None)
+    house.repository.put(
+        BUNDLE_PATH,
+        archive(3, house.repository.now_s, (DOCUMENTS[0], CallerPolicy((required,)))),
+    )
+    house.repository.publish_targets(POLICIES)
+    house.publish()
+    now_s = int(time.time())
+    times = {"iat": now_s, "exp": now_s + 600}
+    with https_endpoint(tmp_path) as (_, where):
+        tree = quick_tree()
+        tree["tokens"] = {
+            "issuers": [
+                {"issuer": ISSUER, "audience": AUDIENCE, "subject_type": "user",
+                 "keys": where["keys"], "ca_bundle": str(where["ca_bundle"])}
+            ]
+        }  # fmt: skip
+        house.configure(tree)
+        running = house.start()
+    running.wait_for("keys_updated", issuer=ISSUER, usable=1)
+
+    def ask(token: str) -> tuple[str, str]:
+        return outcome(running.ask(question=dataclasses.replace(QUESTION, subject_token=token)))
+
+    # The endpoint is gone by now: nothing waits for it.
+    text = issuer.token(**times)
+    assert ask(text) == ("PERMIT", "RULE")
+    assert ask("") == ("DENY", "IDENTITY")
+    assert ask(issuer.token({"alg": "none"}, **times)) == ("DENY", "IDENTITY")
+    assert ask(issuer.token(**times | {"sub": "mallory"})) == ("DENY", "IDENTITY")
+    assert ask(TokenIssuer(issuer.key, "new").token(**times)) == ("DENY", "IDENTITY")
+    assert running.stop() == 0
+    log = running.rest() + json.dumps(running.events)
+    spool = b"".join(
+        path.read_bytes() for path in (tmp_path / "spool").rglob("*") if path.is_file()
+    )
+    assert ISSUER.encode() in spool
+    for part in text.split("."):
+        assert part.encode() not in spool
+        assert part not in log
