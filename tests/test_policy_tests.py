@@ -217,6 +217,69 @@ def test_rows_go_through_the_law_of_the_pdp(
     assert len(asked) == 2
 
 
+PROVED = """\
+policy: p
+resource: r
+static_roles: [manager]
+rules:
+  - id: own-department
+    effect: permit
+    actions: [read]
+    when: token.department == "finance" && !has(token.act)
+    justification: x
+  - id: managers-write
+    effect: permit
+    actions: [write]
+    roles: [manager]
+    justification: x
+"""
+PROVED_CALLERS = """\
+kind: callers
+callers:
+  - id: spiffe://demo.example.org/a
+    resources: [r]
+    actions: ["*"]
+    subjects: {token: required}
+"""
+PROVED_ROWS = """
+  - {name: without, SUBJECT, action: read, RESOURCE, expect: {effect: DENY, cause: IDENTITY}}
+  - {name: none, SUBJECT, token: {}, action: read, RESOURCE, expect: {effect: DENY, cause: DEFAULT}}
+  - name: proved
+    subject: {type: user, id: ana}
+    token: {department: finance}
+    action: read
+    resource: {type: r, id: "1"}
+    expect: {effect: PERMIT, rules: [p/own-department]}
+  - name: delegated
+    subject: {type: user, id: ana}
+    token: {department: finance, act: {sub: robot}}
+    action: read
+    resource: {type: r, id: "1"}
+    expect: {effect: DENY, cause: DEFAULT}
+  - name: role of the token
+    subject: {type: user, id: ana}
+    token: {roles: [manager]}
+    action: write
+    resource: {type: r, id: "1"}
+    expect: {effect: PERMIT, rules: [p/managers-write]}
+""".replace("SUBJECT", "subject: {type: user, id: ana}").replace(
+    "RESOURCE", 'resource: {type: r, id: "1"}'
+)
+
+
+def test_a_row_brings_claims_as_if_they_were_verified(checker: Checker) -> None:
+    """Then `token: required` is satisfied, claims are `token`, and `roles` lists static roles."""
+    compilation = compile_sources(
+        {"p.yaml": PROVED.encode(), "callers.yaml": PROVED_CALLERS.encode()}, checker
+    )
+    tests = read_tests({"p_test.yaml": (HEAD + PROVED_ROWS).encode()})
+    assert not tests.problems
+    found = trial.run(compilation.policy_set(LIMITS), callers_of(compilation), tests.rows)
+    assert [(each.row.name, each.passed) for each in found] == [
+        (name, True) for name in ("without", "none", "proved", "delegated", "role of the token")
+    ]
+
+
 def test_a_denial_is_an_answer_though_it_is_false(checker: Checker) -> None:
     """`bool(decision)` is false for a denial; whoever counts answers must not go by it."""
     (found,) = outcomes(HEAD + row(subject="bob", effect="DENY"), checker)

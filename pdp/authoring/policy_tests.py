@@ -20,6 +20,7 @@ from pdp.authoring.times import EXAMPLE, parse_timestamp
 from pdp.callers import check_caller_id
 from pdp.errors import PolicyError, Position
 from pdp.model import Action, Cause, Effect, Obligation, Request, Resource, Subject
+from pdp.values import Value
 
 # What rules, schemas and the caller policy can answer; others need a clock, disk or network.
 CAUSES = tuple(
@@ -63,6 +64,8 @@ class TestRow:
     now_ns: int
     request: Request
     expect: Expectation
+    # Claims as if a token of the subject had been verified; None: it brings none.
+    token: Mapping[str, Value] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +220,7 @@ class _Reader:
             "expect": "write `expect: {effect: DENY}`",
             **self._asked_here(),
         }
-        optional = [key for key in ("context", "caller", "now") if key not in required]
+        optional = [key for key in ("context", "token", "caller", "now") if key not in required]
         fields = Fields(node, what, self.problems, required=required, optional=optional)
         now = now if fields.node("now") is None else _now(fields)
         caller = caller if fields.node("caller") is None else _caller(fields)
@@ -226,7 +229,9 @@ class _Reader:
         expect = self._expect(fields)
         if None in (now, caller, name) or request is None or expect is None:
             return None
-        return TestRow(name or "", fields.at("name"), caller or "", now or 0, request, expect)
+        token = None if fields.node("token") is None else properties(fields, "token")
+        at = fields.at("name")
+        return TestRow(name or "", at, caller or "", now or 0, request, expect, token)
 
     def _request(self, fields: Fields) -> Request | None:
         subject = self._entity(fields, "subject")

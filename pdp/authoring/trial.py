@@ -14,15 +14,19 @@ from typing import Protocol
 from pdp import admission
 from pdp.admission import Denials
 from pdp.authoring.policy_tests import Expectation, TestRow
-from pdp.boundary import Admitted, InputLimits, admit
+from pdp.boundary import Admitted, InputLimits, admit, admit_claims, with_token
 from pdp.callers import ANY, CallerPolicy
 from pdp.errors import InvalidRequestError
-from pdp.model import Caller, Decision, Obligation, distinct
+from pdp.model import Caller, Decision, Obligation, Subject, distinct
 from pdp.policy import PolicySet, Rule
-from pdp.values import Value
+from pdp.subject_token import SubjectToken
+from pdp.values import INT64_MAX, Value
 
 # Policies of one folder are those of one tenant; this is its name where callers name none.
 TENANT = "default"
+# Of a token in a row: it has been verified, and does not end while the row is asked.
+_NEVER_NS = INT64_MAX
+_ROLES = "roles"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +96,8 @@ def _ask(
     caller = Caller(row.caller)
     try:
         admitted = admit(row.request, caller, InputLimits())
+        if row.token is not None:
+            admitted = with_token(admitted, _as_verified(row.token, row.request.subject))
         decision, candidates = admission.decide(
             tenants, callers, Denials(), admitted, caller, row.now_ns
         )
@@ -100,6 +106,16 @@ def _ask(
     if watch is not None:
         watch(admitted, row.now_ns, decision, candidates)
     return Outcome(row, decision, "", tuple(_differences(row.expect, decision)))
+
+
+def _as_verified(claims: Mapping[str, Value], subject: Subject) -> SubjectToken:
+    """A token about the subject of the row: whom it is about, only the verifier looks at.
+
+    Static roles are those of the claim `roles`, if there is one.
+    """
+    judged = admit_claims(dict(claims), InputLimits())
+    roles = (_ROLES,) if _ROLES in judged else None
+    return SubjectToken("", "", subject.type, subject.id, _NEVER_NS, judged, roles)
 
 
 def _differences(expect: Expectation, decision: Decision) -> Iterable[Difference]:
