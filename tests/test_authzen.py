@@ -35,7 +35,7 @@ from pdp.server.pace import Pace
 from pdp.telemetry import Telemetry
 from pdp.v1 import authorization_pb2 as pb
 from pdp.values import NANOS
-from tests.conftest import ROOT
+from tests.conftest import ROOT, Ledger
 from tests.simulators.authzen import (
     BASE_URL,
     CALLERS,
@@ -875,16 +875,67 @@ def test_a_new_certificate_is_shown_from_the_next_handshake_on(tmp_path: Path) -
     run(tmp_path, scenario)
 
 
-def own_identity(folder: Path, authority: ThrowawayAuthority) -> Any:
-    """What a server of this authority shows."""
+def own_identity(
+    folder: Path, authority: ThrowawayAuthority, trust_pem: bytes | None = None
+) -> Any:
+    """What a server of this authority shows, who believes it alone unless told otherwise."""
     from pdp.config.settings import TlsSettings
     from pdp.identity.server_svid import load_server_svid
 
     shown = authority.issue("pdp", dns_names=["localhost"])
     certificate, key = shown.write(folder, "next")
     trust = folder / "next-trust.pem"
-    trust.write_bytes(authority.bundle_pem)
+    trust.write_bytes(trust_pem or authority.bundle_pem)
     return load_server_svid(TlsSettings(TRUST_DOMAIN, certificate, key, trust), time.time_ns())
+
+
+def rotate_under_load(folder: Path, rotations: int) -> int:
+    """Exchange the server's certificate so many times, its authority too, while clients ask.
+
+    Two clients open a connection for every second call. Returns how many calls were made; each of
+    them got its permit.
+    """
+    made = 0
+
+    async def scenario(server: AuthzenServer) -> None:
+        nonlocal made
+        running, other = server.running, ThrowawayAuthority(TRUST_DOMAIN)
+        both = running.authority.bundle_pem + other.bundle_pem
+        ended = asyncio.Event()
+        tls = server.tls()
+        tls.load_verify_locations(cadata=other.bundle_pem.decode())
+
+        async def ask() -> int:
+            calls = 0
+            while not ended.is_set():
+                async with httpx.AsyncClient(verify=tls, trust_env=False) as client:
+                    for _ in range(2):
+                        response = await client.post(server.url + EVALUATION, json=GOOD)
+                        assert (response.status_code, response.json()["decision"]) == (200, True)
+                        calls += 1
+            return calls
+
+        asking = [asyncio.create_task(ask()) for _ in range(2)]
+        shown = [own_identity(folder, authority, both) for authority in (other, running.authority)]
+        for number in range(rotations):
+            running.server.use(shown[number % 2])
+            await asyncio.sleep(0.01)
+        ended.set()
+        made = sum(await asyncio.gather(*asking))
+
+    run(folder, scenario)
+    return made
+
+
+def test_rotation_under_load_loses_no_call(tmp_path: Path) -> None:
+    """Handshakes that fall between two certificates are made with one of them, whole."""
+    assert rotate_under_load(tmp_path, 50) > 4
+
+
+@pytest.mark.prove
+def test_a_thousand_rotations_lose_no_call(tmp_path: Path, ledger: Ledger) -> None:
+    """The same, a thousand times."""
+    ledger(rotations=1_000, calls=rotate_under_load(tmp_path, 1_000), failed=0)
 
 
 def test_sessions_are_never_resumed(tmp_path: Path) -> None:
