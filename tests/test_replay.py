@@ -360,6 +360,9 @@ def test_differences_are_bounded_and_the_worst_come_first(
         work.take_line(f'{{"x{number}": 1}}'.encode(), "q")
     assert len(outcome.skipped) <= 1_001
     assert sum(outcome.skipped.values()) == 3_000
+    # Which they are: the first of each reason, and no more, however many there are.
+    assert outcome.skipped_at.keys() == outcome.skipped.keys()
+    assert max(map(len, outcome.skipped_at.values())) == 3
 
 
 LINE = (
@@ -384,11 +387,12 @@ def test_the_command_replays_files_of_questions(tmp_path: Path, pdp: Command) ->
     done = pdp("diff", old, new, "--replay", path, "--json")
     told = json.loads(done.stdout)["replay"]
     assert (done.returncode, told["asked"], told["different"]) == (1, 1, {})
-    assert sum(told["not_asked"].values()) == 2
+    places = {(each["count"], *each["first"]) for each in told["not_asked"]}
+    assert places == {(1, "questions.jsonl:2"), (1, "questions.jsonl:4")}
     path.write_text(LINES[0].replace('"tags": []', '"tags": ["secret"]') + "\n")
     done = pdp("diff", old, new, "--replay", path)
     assert done.returncode == 1
-    assert "1 requests asked of both, 1 answered otherwise" in done.stdout
+    assert "1 request asked of both, 1 answered otherwise" in done.stdout
     assert "DENY → PERMIT: user:ana write note:1 at 2026-09-15T10:00:00Z" in done.stdout
     assert pdp("diff", old, old, "--replay", path).returncode == 0
     assert pdp("diff", old, old, "--replay", tmp_path / "nothing").returncode == 2
@@ -420,7 +424,7 @@ def test_a_line_of_any_length_is_one_line(
     path = tmp_path / "questions.jsonl"
     path.write_text("[" * 7_000 + "\n" + LINES[0] + "\n" + "x" * 2_000)
     told = json.loads(pdp("diff", old, old, "--replay", path, "--json").stdout)["replay"]
-    assert (told["asked"], sum(told["not_asked"].values())) == (1, 2)
+    assert (told["asked"], sum(each["count"] for each in told["not_asked"])) == (1, 2)
 
 
 def replay_in_a_process(tmp_path: Path, count: int) -> tuple[dict[str, Any], float, int]:

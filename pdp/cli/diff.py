@@ -223,9 +223,11 @@ def _show_outcome(played: Outcome, top: int) -> None:
     from rich.text import Text
 
     from pdp.audit.reading import printable
+    from pdp.cli.problems import counted
     from pdp.cli.terminal import out
 
-    out.print(f"\n{played.asked} requests asked of both, {played.different} answered otherwise")
+    asked = counted(played.asked, "request")
+    out.print(f"\n{asked} asked of both, {played.different} answered otherwise")
     for danger, count in sorted(played.counts.items()):
         words, colour = _DANGERS[danger.name]
         out.print(Text.assemble((f"  {count}: {words}", colour)))
@@ -241,7 +243,9 @@ def _show_outcome(played: Outcome, top: int) -> None:
     if skipped := sum(played.skipped.values()):
         out.print(f"{skipped} could not be asked again:")
         for reason, count in played.skipped.most_common(_KINDS_SHOWN):
-            out.print(f"  {count}: {reason}", markup=False)
+            places = played.skipped_at[reason]
+            more = ", …" if count > len(places) else ""
+            out.print(f"  {count}: {reason} ({', '.join(places)}{more})", markup=False)
     if played.drifted:
         out.print(f"{played.drifted} were recorded with another answer than OLD gives now")
 
@@ -268,7 +272,10 @@ def _show_json(differences: list[Difference], played: Outcome | None, top: int) 
                 for (danger, said), count in played.kinds.most_common()
             ],
             "cases": [_case(case) for case in played.worst(top)],
-            "not_asked": dict(played.skipped.most_common()),
+            "not_asked": [
+                {"reason": reason, "count": count, "first": played.skipped_at[reason]}
+                for reason, count in played.skipped.most_common()
+            ],
             "recorded_otherwise": played.drifted,
         }
     typer.echo(json.dumps(found, indent=1, ensure_ascii=True))

@@ -120,6 +120,7 @@ def _lines() -> Iterator[str]:
 
 def _handle(bench: Workbench, line: str) -> bool:
     """One line; False ends."""
+    from pdp.cli.terminal import of_the_system
     from pdp.errors import ConfigurationError, ExpressionError
 
     command, _, rest = line.partition(" ")
@@ -148,8 +149,10 @@ def _handle(bench: Workbench, line: str) -> bool:
         _show_error(source, error.message, error.position.column if error.position else 0)
         if error.suggestion:
             typer.echo(f"  = {_safe(error.suggestion)}")
-    except (ConfigurationError, OSError) as error:
+    except ConfigurationError as error:
         typer.echo(f"error: {_safe(str(error))}")
+    except OSError as error:
+        typer.echo(f"error: {_safe(of_the_system(error))}")
     return True
 
 

@@ -27,6 +27,8 @@ from pdp.values import format_timestamp
 # Distinct reasons and kinds of differences that are counted; the rest is one more.
 _KINDS_MAX = 1_000
 _OTHERS = "others"
+# Of each reason, the first records or lines that could not be asked: enough to look at them.
+_PLACES_MAX = 3
 _LIMITS = InputLimits()
 _BY_RULES = frozenset(cause.value for cause in RULE_CAUSES)
 
@@ -70,6 +72,7 @@ class Outcome:
         cases: the first of each danger.
         kinds: differences by danger, resource type, action, and rules before and after.
         skipped: questions that could not be asked, by reason.
+        skipped_at: where the first of each reason are.
         drifted: recorded answers that the old edition does not give.
     """
 
@@ -78,6 +81,7 @@ class Outcome:
     cases: dict[Danger, list[Case]] = field(default_factory=dict)
     kinds: Counter[tuple[Danger, str]] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
+    skipped_at: dict[str, list[str]] = field(default_factory=dict)
     drifted: int = 0
 
     @property
@@ -132,18 +136,19 @@ class Replay:
                 self._ask(question, place, found)
                 return
             found = question
-        self._skip(found.reason)
+        self._skip(found.reason, place)
 
     def take_line(self, line: bytes, place: str) -> None:
         """One question of a file."""
         try:
             question = parse_question(line.decode())
         except (QuestionError, UnicodeDecodeError) as error:
-            self._skip("is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error))
+            reason = "is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
+            self._skip(reason, place)
             return
         question = question.otherwise(self._caller, self._now_ns)
         if not question.caller.spiffe_id:
-            self._skip("no caller is named: write `caller` in the question, or `--caller`")
+            self._skip("no caller is named: write `caller` in the question, or `--caller`", place)
             return
         self._ask(question, place, None)
 
@@ -161,7 +166,7 @@ class Replay:
             old, _ = self.old.decide(admitted, question.caller, now_ns)
             new, _ = self.new.decide(admitted, question.caller, now_ns)
         except InvalidRequestError as error:
-            self._skip(refusal(error, question))
+            self._skip(refusal(error, question), place)
             return
         self.outcome.asked += 1
         if recorded is not None and recorded.answer[1] in _BY_RULES:
@@ -185,10 +190,14 @@ class Replay:
             time = format_timestamp(now_ns)
             kept.append(Case(danger, place, time, printable(cut(said, 160)), old, new))
 
-    def _skip(self, reason: str) -> None:
+    def _skip(self, reason: str, place: str) -> None:
         known = self.outcome.skipped
         said = printable(cut(reason, 160))
-        known[said if said in known or len(known) < _KINDS_MAX else _OTHERS] += 1
+        key = said if said in known or len(known) < _KINDS_MAX else _OTHERS
+        known[key] += 1
+        places = self.outcome.skipped_at.setdefault(key, [])
+        if len(places) < _PLACES_MAX:
+            places.append(printable(cut(place, 160)))
 
     @staticmethod
     def _count(kinds: Counter[tuple[Danger, str]], danger: Danger, said: str) -> None:
