@@ -17,6 +17,8 @@ from pdp.call import Answer
 from pdp.callers import CallerEntry
 from pdp.decision_point import DecisionPoint
 from pdp.identity.token import TokenVerifier
+from pdp.impact import recorded
+from pdp.impact.recorded import Unplayable
 from pdp.model import Cause, Decision, Effect, Request, Subject, Verdict
 from pdp.proof import kept
 from pdp.roles import Facts, StaticRole
@@ -270,7 +272,7 @@ def test_a_role_that_the_token_does_not_list_is_not_held(tmp_path: Path) -> None
 # ---- the record ----------------------------------------------------------------
 
 
-def received(question: Request) -> tuple[Request, Received]:
+def arriving(question: Request) -> tuple[Request, Received]:
     """A question as a door receives it."""
     data = message(question)
     return parse_request(data), Received(data, b"d" * 32)
@@ -281,7 +283,7 @@ def test_the_record_names_the_token_and_never_holds_it(tmp_path: Path, capture: 
     """Issuer and `jti`; whoever reads the record must not be able to use it."""
     desk = Desk(tmp_path, capture=capture)
     text = HONEST.token()
-    question, data = received(bringing(text))
+    question, data = arriving(bringing(text))
     assert desk.decide(question, data).effect is Effect.PERMIT
     assert desk.decide(bringing(text)).effect is Effect.PERMIT
     for entry in desk.recorder.entries:
@@ -302,7 +304,7 @@ def test_the_record_twin_that_keeps_messages_as_they_came(
     monkeypatch.setattr("pdp.decision_point.kept", lambda data, _: data)
     desk = Desk(tmp_path, capture=Capture.FULL)
     text = HONEST.token()
-    question, data = received(bringing(text))
+    question, data = arriving(bringing(text))
     desk.decide(question, data)
     assert text.encode() in desk.recorder.entries[0].SerializeToString()
 
@@ -311,7 +313,7 @@ def test_a_denial_for_a_bad_token_holds_it_neither(tmp_path: Path) -> None:
     """Nor does one that was refused before anything was looked at."""
     desk = Desk(tmp_path, capture=Capture.FULL)
     text = HONEST.token(exp=NOW_S - 1)
-    desk.decide(*received(bringing(text)))
+    desk.decide(*arriving(bringing(text)))
     assert text.encode() not in desk.recorder.entries[0].SerializeToString()
 
 
@@ -322,6 +324,18 @@ def test_a_message_that_cannot_be_read_is_not_kept(tmp_path: Path) -> None:
     assert kept(b"\xff" + data, None) == b""
     assert text.encode() not in kept(data, None)
     assert kept(message(), None) == message()
+
+
+@pytest.mark.parametrize("capture", list(Capture))
+def test_what_a_token_proved_is_not_replayed_without_it(tmp_path: Path, capture: Capture) -> None:
+    """Asked again without the token it would be another question: skipped, and said."""
+    desk = Desk(tmp_path, make_snapshot(), capture)
+    desk.decide(*arriving(bringing(HONEST.token())))
+    desk.decide(*arriving(ask()))
+    proved, asserted = (recorded._read(entry, NOW_NS) for entry in desk.recorder.entries)
+    assert isinstance(proved, Unplayable)
+    assert "proved by a token" in proved.reason
+    assert not isinstance(asserted, Unplayable) or "digest" in asserted.reason
 
 
 # ---- the end of a token ---------------------------------------------------------
