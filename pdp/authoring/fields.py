@@ -138,6 +138,7 @@ class Fields:
             shown = f"{what} {word(scalar.text)}" if scalar.text.strip() else what
             hint = "" if rule.what in complaint else f"write {rule.what}"
             hint = "choose another name" if scalar.text in rule.reserved else hint
+            hint = "shorten it" if len(scalar.text) > rule.characters_max else hint
             self.problems.add(node.position, f"{shown} {complaint}", hint)
             return None
         return scalar.text.strip() if rule.lines else scalar.text

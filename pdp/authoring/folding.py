@@ -13,8 +13,11 @@ from itertools import product
 
 from pdp.authoring.expressions import free_names
 from pdp.cel.compile import compile_expression
+from pdp.cel.library.calendar import read_zone
 from pdp.cel.limits import EvaluationLimits
+from pdp.cel.moments import PARTS
 from pdp.cel.syntax import Call, Expression, Ident, Literal, Node, Select
+from pdp.cel.values import CelError
 from pdp.checked_expr import walk
 from pdp.errors import ExpressionError
 from pdp.model import Verdict
@@ -35,6 +38,10 @@ _TRUE, _FALSE, _DOUBT = Outcome.TRUE, Outcome.FALSE, Outcome.DOUBT
 ANYTHING: Outcomes = frozenset(Outcome)
 ALWAYS: Outcomes = frozenset({_TRUE})
 NEVER: Outcomes = frozenset({_FALSE})
+_IN_A_ZONE = frozenset(PARTS)
+_STRICT = frozenset(
+    {"_==_", "_!=_", "_<_", "_<=_", "_>_", "_>=_", "_+_", "_-_", "_*_", "_/_", "_%_", "-_", "@in"}
+)
 _BY_VERDICT = {Verdict.TRUE: _TRUE, Verdict.FALSE: _FALSE}
 _NOT = {_TRUE: _FALSE, _FALSE: _TRUE, _DOUBT: _DOUBT}
 
@@ -79,6 +86,8 @@ class Folding:
                 if name not in self._known:
                     self._known[name] = self.node(self._variables[name].root)
                 return self._known[name]
+            case _ if _fails(node):
+                return frozenset({_DOUBT})
             case _:
                 return self._evaluated(node) if self._looks_at_nothing(node) else ANYTHING
 
@@ -175,6 +184,25 @@ class Folding:
         except ExpressionError:
             return ANYTHING
         return frozenset({_BY_VERDICT.get(compiled.verdict({}), _DOUBT)})
+
+
+def _fails(node: Node) -> bool:
+    """Whether a part is an error for every request: a time that is asked for in no time zone.
+
+    Operators pass the errors of their operands on, but for those of logic. `timeOfDay` and its
+    kin are refused when they are compiled; CEL's own are defined to be errors of the evaluation.
+    """
+    match node:
+        case Call(function=name, args=(Literal(value=str(zone)),)) if name in _IN_A_ZONE and zone:
+            try:
+                read_zone(zone)
+            except CelError:
+                return True
+            return False
+        case Call(function=name, target=None, args=args) if name in _STRICT:
+            return any(map(_fails, args))
+        case _:
+            return False
 
 
 def _absorbed(left: Outcomes, right: Outcomes, *, by: Outcome) -> Outcomes:
