@@ -117,6 +117,8 @@ audit: licences sbom advisories ## all three: licences, SBOM, vulnerabilities
 proto: $(FLOOR)/.installed ## generate pdp/v1 from proto/ with the oldest supported generator
 	$(FLOOR)/bin/python -m grpc_tools.protoc -Iproto --python_out=$(OUT) --pyi_out=$(OUT) proto/pdp/v1/*.proto
 	$(FLOOR)/bin/python -m grpc_tools.protoc -Iproto --grpc_python_out=$(OUT) proto/pdp/v1/authorization.proto
+	@# What is new is published from now on: tests/test_compatibility.py.
+	@test "$(OUT)" != . || test ! -x $(BIN)/python || $(BIN)/python -m tests.test_compatibility
 
 .PHONY: threats
 threats: $(VENV)/.installed ## generate docs/threat-model/README.md from the models beside it

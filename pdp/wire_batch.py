@@ -1,4 +1,4 @@
-"""A batch as it comes over the wire, taken apart without looking into its questions.
+"""Batches and streams as they come over the wire, taken apart without looking into questions.
 
 A nested message and a field of bytes look alike on the wire. So a batch is read
 here as a message whose questions are bytes: each keeps the digest of what was
@@ -13,11 +13,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, wrappers_pb2
+from google.protobuf import (
+    descriptor_pb2,
+    descriptor_pool,
+    duration_pb2,
+    message_factory,
+    wrappers_pb2,
+)
 from google.protobuf.message import DecodeError
 
 from pdp.errors import InvalidRequestError
 from pdp.v1 import authorization_pb2 as pb
+from pdp.values import NANOS
 
 # A message whose only field is a text with number 1, which is where `AuthorizeRequest` has its
 # `request_id`. All other fields are unknown to it, and are skipped and not decoded.
@@ -40,16 +47,14 @@ class BatchMessage:
     items: Sequence[tuple[str, bytes]]
 
 
-def _mirror() -> Any:
-    """`AuthorizeBatchRequest`, its questions as bytes. In a pool of its own."""
-    field = descriptor_pb2.FieldDescriptorProto
-    described = descriptor_pb2.DescriptorProto(name="Batch")
-    for name, number, kind, label in (
-        ("request_id", 1, field.TYPE_STRING, field.LABEL_OPTIONAL),
-        # An enum, as a number: so one that is unknown is seen.
-        ("semantic", 2, field.TYPE_INT32, field.LABEL_OPTIONAL),
-        ("items", 3, field.TYPE_BYTES, field.LABEL_REPEATED),
-    ):
+_Field = descriptor_pb2.FieldDescriptorProto
+_Kind = tuple[str, int, "_Field.Type.ValueType", "_Field.Label.ValueType"]
+
+
+def _mirror(*fields: _Kind) -> Any:
+    """A message of these fields, its questions as bytes. In a pool of its own."""
+    described = descriptor_pb2.DescriptorProto(name="Mirror")
+    for name, number, kind, label in fields:
         described.field.add(name=name, number=number, type=kind, label=label)
     pool = descriptor_pool.DescriptorPool()
     pool.Add(
@@ -57,10 +62,20 @@ def _mirror() -> Any:
             name="mirror.proto", package="mirror", syntax="proto3", message_type=[described]
         )
     )
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName("mirror.Batch"))
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("mirror.Mirror"))
 
 
-_Batch: Final = _mirror()
+_Batch: Final = _mirror(
+    ("request_id", 1, _Field.TYPE_STRING, _Field.LABEL_OPTIONAL),
+    # An enum, as a number: so one that is unknown is seen.
+    ("semantic", 2, _Field.TYPE_INT32, _Field.LABEL_OPTIONAL),
+    ("items", 3, _Field.TYPE_BYTES, _Field.LABEL_REPEATED),
+)
+_Question: Final = _mirror(
+    ("request", 1, _Field.TYPE_BYTES, _Field.LABEL_OPTIONAL),
+    # A duration, as bytes: absent is not the same as none.
+    ("timeout", 2, _Field.TYPE_BYTES, _Field.LABEL_REPEATED),
+)
 
 
 def read_id(message: bytes) -> str:
@@ -73,6 +88,44 @@ def read_id(message: bytes) -> str:
         return _RequestId.FromString(message).value
     except (DecodeError, UnicodeDecodeError):
         raise InvalidRequestError("request", "is not a protobuf message") from None
+
+
+def read_name(message: bytes, bytes_max: int) -> str:
+    """The `request_id` of a question, judged.
+
+    Raises:
+        InvalidRequestError: not a protobuf message, no id, or one that is too long.
+    """
+    request_id = read_id(message)
+    _check_id(request_id, "request_id", bytes_max)
+    return request_id
+
+
+def split_question(message: bytes) -> tuple[bytes, float | None]:
+    """The question of a stream's message, not looked at, and the seconds its answer may take.
+
+    Raises:
+        InvalidRequestError: not an `AuthorizeStreamRequest`, unknown fields, or no time.
+    """
+    try:
+        parsed = _Question.FromString(message)
+        parsed.DiscardUnknownFields()
+        spans = [duration_pb2.Duration.FromString(item) for item in parsed.timeout]
+    except (DecodeError, UnicodeDecodeError):
+        raise InvalidRequestError(
+            "request", "is not a `pdp.v1.AuthorizeStreamRequest` message"
+        ) from None
+    # As for batches: twice is neither.
+    if parsed.ByteSize() != len(message) or len(spans) > 1:
+        raise InvalidRequestError(
+            "request", "has fields that this version of the decision point does not know, or twice"
+        )
+    if not spans:
+        return parsed.request, None
+    (span,) = spans
+    if span.seconds < 0 or not 0 <= span.nanos < NANOS:
+        raise InvalidRequestError("timeout", "is no time that an answer can take")
+    return parsed.request, span.seconds + span.nanos / NANOS
 
 
 def split_batch(message: bytes, items_max: int, name_bytes_max: int) -> BatchMessage:

@@ -35,6 +35,7 @@ from tests.simulators.decision_points import (
     running_server,
 )
 from tests.test_batch import BATCH
+from tests.test_stream import STREAM
 
 CASES: list[dict[str, Any]] = YAML(typ="safe").load(
     (ROOT / "tests" / "cases" / "doors.yaml").read_text()
@@ -231,6 +232,22 @@ async def authzen_evaluations(place: House, asked: Request, caller: str) -> Answ
     return first
 
 
+async def grpc_stream(place: House, asked: Request, caller: str) -> Answered:
+    """`AuthorizeStream`, with other questions before and behind."""
+    other = pb.AuthorizeRequest(request_id="z")
+    method = place.channel(caller).stream_stream(
+        STREAM, bytes, pb.AuthorizeStreamResponse.FromString
+    )
+    call = method(None, timeout=5)
+    for message in (other, as_message(asked), other):
+        await call.write(pb.AuthorizeStreamRequest(request=message).SerializeToString())
+    await call.done_writing()
+    answers = [response.answer async for response in call]
+    (found,) = [answer for answer in answers if answer.request_id == asked.request_id]
+    assert len(answers) == 3
+    return _answered(wire.decision_from_pb(found))
+
+
 # INVARIANT: every door of the product is here.
 DOORS: dict[str, Door] = {
     "in process": in_process,
@@ -238,6 +255,7 @@ DOORS: dict[str, Door] = {
     "gRPC batch": grpc_batch,
     "AuthZEN": authzen,
     "AuthZEN evaluations": authzen_evaluations,
+    "gRPC stream": grpc_stream,
 }
 # Through these, no tenant can be named.
 WITHOUT_TENANT = frozenset({authzen, authzen_evaluations})

@@ -29,7 +29,7 @@ from pdp.identity.server_svid import load_server_svid
 from pdp.identity.svid import SvidVerifier, load_trust_bundle
 from pdp.model import Cause, Effect
 from pdp.server import listener
-from pdp.server.authorization import SERVICE, AuthorizationDoor
+from pdp.server.authorization import SERVICE, AuthorizationDoor, Trailer
 from pdp.server.listener import Server, check_free
 from pdp.telemetry import Telemetry
 from pdp.v1 import authorization_pb2 as pb
@@ -408,6 +408,7 @@ class BenchContext:
 
     shown: bytes = GOOD.certificate_pem
     status: tuple[str, str] = ("OK", "")
+    trailer: Trailer = ()
 
     def auth_context(self) -> Mapping[str, Iterable[bytes]]:
         """The handshake's properties."""
@@ -421,8 +422,11 @@ class BenchContext:
         """The deadline."""
         return 1.0
 
-    async def abort(self, code: grpc.StatusCode, details: str) -> Any:
+    async def abort(
+        self, code: grpc.StatusCode, details: str, trailing_metadata: Trailer = ()
+    ) -> Any:
         """End the call."""
+        self.trailer = trailing_metadata
         self.status = (code.name, details)
         raise AbortedError
 

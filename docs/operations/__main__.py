@@ -33,7 +33,13 @@ _UNITS: Final = (
     ("_max_s", "seconds"),
     ("_max", "count"),
 )
-_TYPES: Final = {str: "text", int: "whole number", float: "number", Path: "path"}
+_TYPES: Final = {
+    str: "text",
+    bool: "`true` or `false`",
+    int: "whole number",
+    float: "number",
+    Path: "path",
+}
 
 Row = tuple[str, ...]
 
@@ -178,6 +184,8 @@ def _default(about: FieldInfo) -> str:
         return "none"
     if isinstance(about.default, tuple):
         return f"`{json.dumps(list(about.default))}`"
+    if isinstance(about.default, bool):
+        return f"`{str(about.default).lower()}`"
     if isinstance(about.default, int | float):
         return _number(about.default)
     return f"`{about.default}`"

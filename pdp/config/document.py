@@ -97,6 +97,7 @@ class LimitsSection(_Section):
     nodes_max: _Count = _EVALUATION.nodes_max
     message_bytes_max: Annotated[_Bytes, Field(le=8 * MIB)] = _LIMITS.message_bytes_max
     batch_items_max: Annotated[_Count, Field(le=1_000)] = _LIMITS.batch_items_max
+    stream_in_flight_max: Annotated[_Count, Field(le=1_000)] = _LIMITS.stream_in_flight_max
     deadline_default_s: Annotated[_Seconds, Field(le=60)] = _LIMITS.deadline_default_s
     deadline_max_s: Annotated[_Seconds, Field(le=60)] = _LIMITS.deadline_max_s
     answer_reserve_s: Annotated[_Seconds, Field(le=1)] = _LIMITS.answer_reserve_s
@@ -150,6 +151,7 @@ class Document(BaseSettings):
     instance: str
     listen: str
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    reflection: bool = False
     tls: TlsSection
     bundle: BundleSection
     record: RecordSection

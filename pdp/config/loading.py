@@ -217,6 +217,7 @@ class _Builder:
             log_level=document.log_level,
             authzen=authzen,
             issuers=issuers,
+            reflection=document.reflection,
         )
 
     def _check_instance(self) -> None:
@@ -351,6 +352,7 @@ class _Builder:
             ),
             message_bytes_max=limits.message_bytes_max,
             batch_items_max=limits.batch_items_max,
+            stream_in_flight_max=limits.stream_in_flight_max,
             deadline_default_s=limits.deadline_default_s,
             deadline_max_s=limits.deadline_max_s,
             answer_reserve_s=limits.answer_reserve_s,

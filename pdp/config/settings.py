@@ -75,6 +75,7 @@ class Limits:
     evaluation: EvaluationLimits = field(default_factory=EvaluationLimits)
     message_bytes_max: int = 524_288  # a request; what the boundary admits is smaller
     batch_items_max: int = 200  # questions of a batch: 50 resources with 4 actions each
+    stream_in_flight_max: int = 64  # questions of one stream; the next is not read
     deadline_default_s: float = 1.0  # for a caller that sets none
     deadline_max_s: float = 5.0  # however long a caller would wait
     answer_reserve_s: float = 0.005  # kept back for the way of the answer
@@ -103,3 +104,4 @@ class Settings:
     log_level: str = "info"
     authzen: AuthzenSettings | None = None  # None: there is no such door
     issuers: tuple[IssuerSettings, ...] = ()  # of subject tokens
+    reflection: bool = False  # whether the server tells its API to who asks

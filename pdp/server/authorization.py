@@ -19,9 +19,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Coroutine, Iterable, Mapping
-from typing import Any, Final, NoReturn, Protocol
+from typing import Any, Final, NoReturn, Protocol, TypeVar
 
 import grpc
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+from grpc_status import rpc_status
 
 from pdp import wire
 from pdp.audit.entry import Received
@@ -41,6 +43,10 @@ METHOD: Final = "Authorize"
 _DETAILS_CHARACTERS_MAX: Final = 500
 
 
+Trailer = tuple[tuple[str, str | bytes], ...]
+_Done = TypeVar("_Done")
+
+
 class RpcContext(Protocol):
     """What the door needs of `grpc.aio.ServicerContext`."""
 
@@ -56,7 +62,9 @@ class RpcContext(Protocol):
         """Seconds until the caller's deadline; None if it set none."""
         ...
 
-    async def abort(self, code: grpc.StatusCode, details: str) -> NoReturn:
+    async def abort(
+        self, code: grpc.StatusCode, details: str, trailing_metadata: Trailer
+    ) -> NoReturn:
         """End the call with an error status. Always raises."""
         ...
 
@@ -64,8 +72,15 @@ class RpcContext(Protocol):
 class RefusedError(Exception):
     """The call ends with an error status. Never leaves the doors."""
 
-    def __init__(self, code: grpc.StatusCode, label: str, details: str) -> None:
+    def __init__(
+        self,
+        code: grpc.StatusCode,
+        label: str,
+        details: str,
+        wrong: InvalidRequestError | None = None,
+    ) -> None:
         self.code = code
+        self.wrong = wrong
         self.label = label
         self.details = details
         super().__init__(details)
@@ -107,7 +122,7 @@ class AuthorizationDoor:
         """One call. Cancellation passes through: then no answer is sent."""
         return await self.guarded(self._authorize(message, context), context)
 
-    async def guarded(self, call: Coroutine[Any, Any, bytes], context: RpcContext) -> bytes:
+    async def guarded(self, call: Coroutine[Any, Any, _Done], context: RpcContext) -> _Done:
         """The answer of a call, or its error status."""
         try:
             return await call
@@ -117,11 +132,19 @@ class AuthorizationDoor:
             self._telemetry.log("error", "door_failed", error=type(error).__name__)
             refusal = RefusedError(grpc.StatusCode.INTERNAL, "internal", "the server failed")
         self._telemetry.count("refused", refusal.label)
-        return await context.abort(refusal.code, refusal.details[:_DETAILS_CHARACTERS_MAX])
+        details = refusal.details[:_DETAILS_CHARACTERS_MAX]
+        return await context.abort(refusal.code, details, _rich(refusal, details))
 
     async def _authorize(self, message: bytes, context: RpcContext) -> bytes:
         # (1) Before the work, so that the work counts against it.
-        patience_s = self.patience_s(context.time_remaining())
+        return await self.asked(message, context, self.patience_s(context.time_remaining()))
+
+    async def asked(self, message: bytes, context: RpcContext, patience_s: float) -> bytes:
+        """The answer to one question, by steps 2 to 7.
+
+        Raises:
+            RefusedError: there is no answer.
+        """
         size = len(message)
         too_long = size > self.limits.message_bytes_max
         # (2) Before any work is done.
@@ -214,4 +237,17 @@ class AuthorizationDoor:
 
 def invalid(error: InvalidRequestError) -> RefusedError:
     """The status for what is wrong with a message."""
-    return RefusedError(grpc.StatusCode.INVALID_ARGUMENT, "invalid", str(error))
+    return RefusedError(grpc.StatusCode.INVALID_ARGUMENT, "invalid", str(error), error)
+
+
+def _rich(refusal: RefusedError, details: str) -> Trailer:
+    """What is wrong with a message, for programs: `google.rpc.BadRequest` with the field's path."""
+    if refusal.wrong is None:
+        return ()
+    violation = error_details_pb2.BadRequest.FieldViolation(
+        field=refusal.wrong.field[:_DETAILS_CHARACTERS_MAX],
+        description=refusal.wrong.reason[:_DETAILS_CHARACTERS_MAX],
+    )
+    status = status_pb2.Status(code=code_pb2.INVALID_ARGUMENT, message=details)
+    status.details.add().Pack(error_details_pb2.BadRequest(field_violations=[violation]))
+    return rpc_status.to_status(status).trailing_metadata

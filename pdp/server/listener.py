@@ -13,6 +13,7 @@ from typing import Final, Protocol
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
 
 from pdp.audit.entry import Capture
 from pdp.batch import BatchDecisionPoint
@@ -30,6 +31,8 @@ from pdp.server.authzen.pages import Offer
 from pdp.server.batch import METHOD as BATCH_METHOD
 from pdp.server.batch import BatchDoor
 from pdp.server.handshake import Handshakes
+from pdp.server.stream import METHOD as STREAM_METHOD
+from pdp.server.stream import StreamDoor
 from pdp.telemetry import Telemetry
 from pdp.values import NANOS
 
@@ -38,6 +41,8 @@ TICK_S: Final = 0.5
 # How much longer a message may be for the limit to be told by its name.
 _ABOVE_LIMIT_BYTES: Final = 4_096
 _SERVICES: Final = ("", SERVICE)
+# What reflection tells of; itself it tells of anyway.
+_REFLECTED: Final = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
 
 _SERVING: Final = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING: Final = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -108,14 +113,19 @@ class Server:
         self._age_s = connection_age_s(limits, identity)
         self._identity = identity
         self.authzen: AuthzenListener | None = None
+        self._streams = StreamDoor(door, telemetry)
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]
         self._server = grpc.aio.server(
             options=server_options(limits, self._age_s),
             maximum_concurrent_rpcs=limits.concurrent_calls_max,
         )
-        self._server.add_generic_rpc_handlers((handlers(door, batches),))
+        self._server.add_generic_rpc_handlers((handlers(door, batches, self._streams),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         self.address = listen
+
+    def reflect(self) -> None:
+        """Tell the API to whoever passes mutual TLS. Call it before `start`."""
+        reflection.enable_server_reflection(_REFLECTED, self._server)
 
     async def bind(self, authzen: Offer | None = None) -> Address:
         """Take the port, and one for HTTP where there is something to offer; without serving yet.
@@ -173,6 +183,7 @@ class Server:
         if self._ticker is not None:
             self._ticker.cancel()
         await self.not_serving()
+        self._streams.drain()
         ending = [self._server.stop(grace_s)]
         if self.authzen is not None:
             ending.append(self.authzen.stop(grace_s))
@@ -219,11 +230,14 @@ class Server:
                 self._telemetry.log("error", "health_failed", error=type(error).__name__)
 
 
-def handlers(door: AuthorizationDoor, batches: BatchDoor) -> grpc.GenericRpcHandler[bytes, bytes]:
+def handlers(
+    door: AuthorizationDoor, batches: BatchDoor, streams: StreamDoor
+) -> grpc.GenericRpcHandler[bytes, bytes]:
     """The methods of the service. Bytes in, bytes out: the doors read for themselves."""
     methods = {
         METHOD: grpc.unary_unary_rpc_method_handler(door.authorize),
         BATCH_METHOD: grpc.unary_unary_rpc_method_handler(batches.authorize_batch),
+        STREAM_METHOD: grpc.stream_stream_rpc_method_handler(streams.authorize_stream),
     }
     return grpc.method_handlers_generic_handler(SERVICE, methods)
 

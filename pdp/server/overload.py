@@ -108,5 +108,13 @@ class Gate:
             took_s = min(max(took_s, _MARGIN * self._mean_s), self._mean_s_max)
         self._mean_s += (took_s - self._mean_s) * _WEIGHT
 
+    def hold(self, size: int) -> None:
+        """Count an answer that waits to be sent; `release` it, whatever happens."""
+        self.bytes_in_flight += size
+
+    def release(self, size: int) -> None:
+        """It was sent, or will not be."""
+        self.bytes_in_flight -= size
+
     def _turn_ended(self) -> None:
         self._turn_began = None

@@ -130,6 +130,8 @@ async def serve(
                 telemetry=telemetry,
                 tokens=tokens,
             )
+            if settings.reflection:
+                server.reflect()
             # A server that was bound must be stopped, or its port stays taken.
             opened.push_async_callback(server.stop, 0)
             address = await server.bind(authzen)

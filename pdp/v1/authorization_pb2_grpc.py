@@ -46,6 +46,11 @@ class AuthorizationServiceStub(object):
                 request_serializer=pdp_dot_v1_dot_authorization__pb2.AuthorizeBatchRequest.SerializeToString,
                 response_deserializer=pdp_dot_v1_dot_authorization__pb2.AuthorizeBatchResponse.FromString,
                 _registered_method=True)
+        self.AuthorizeStream = channel.stream_stream(
+                '/pdp.v1.AuthorizationService/AuthorizeStream',
+                request_serializer=pdp_dot_v1_dot_authorization__pb2.AuthorizeStreamRequest.SerializeToString,
+                response_deserializer=pdp_dot_v1_dot_authorization__pb2.AuthorizeStreamResponse.FromString,
+                _registered_method=True)
 
 
 class AuthorizationServiceServicer(object):
@@ -70,6 +75,16 @@ class AuthorizationServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AuthorizeStream(self, request_iterator, context):
+        """AuthorizeStream is a conversation: many questions in flight, each answered
+        when its answer is there, in any order. It ends with UNAUTHENTICATED when
+        the caller is not believed any longer, and with UNAVAILABLE when the server
+        stops. A question without an answer is not permitted.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AuthorizationServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -82,6 +97,11 @@ def add_AuthorizationServiceServicer_to_server(servicer, server):
                     servicer.AuthorizeBatch,
                     request_deserializer=pdp_dot_v1_dot_authorization__pb2.AuthorizeBatchRequest.FromString,
                     response_serializer=pdp_dot_v1_dot_authorization__pb2.AuthorizeBatchResponse.SerializeToString,
+            ),
+            'AuthorizeStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.AuthorizeStream,
+                    request_deserializer=pdp_dot_v1_dot_authorization__pb2.AuthorizeStreamRequest.FromString,
+                    response_serializer=pdp_dot_v1_dot_authorization__pb2.AuthorizeStreamResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -140,6 +160,33 @@ class AuthorizationService(object):
             '/pdp.v1.AuthorizationService/AuthorizeBatch',
             pdp_dot_v1_dot_authorization__pb2.AuthorizeBatchRequest.SerializeToString,
             pdp_dot_v1_dot_authorization__pb2.AuthorizeBatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AuthorizeStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/pdp.v1.AuthorizationService/AuthorizeStream',
+            pdp_dot_v1_dot_authorization__pb2.AuthorizeStreamRequest.SerializeToString,
+            pdp_dot_v1_dot_authorization__pb2.AuthorizeStreamResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -283,6 +283,7 @@ async def running_server(
     capture: Capture = Capture.ATTRIBUTES,
     without_bundle: bool = False,
     authzen: Offer | None = None,
+    reflection: bool = False,
 ) -> AsyncIterator[RunningServer]:
     """A server on a free port of 127.0.0.1, over real mutual TLS."""
     authority = authority or ThrowawayAuthority(TRUST_DOMAIN)
@@ -306,6 +307,8 @@ async def running_server(
         clock=clock,
         telemetry=telemetry,
     )
+    if reflection:
+        server.reflect()
     address = await server.bind(authzen)
     await server.start()
     try:
