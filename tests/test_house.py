@@ -33,6 +33,8 @@ DISTRIBUTIONS = {
     "celpy": "cel-python",
     "google": "protobuf",
     "grpc": "grpcio",
+    "grpc_reflection": "grpcio-reflection",
+    "grpc_status": "grpcio-status",
     "grpc_health": "grpcio-health-checking",
     "pydantic_settings": "pydantic-settings",
     "re2": "google-re2",

@@ -120,8 +120,10 @@ def test_reflection_is_off_unless_it_is_set(tmp_path: Path) -> None:
 
     async def scenario() -> None:
         async with running_server(tmp_path) as running:
-            with pytest.raises(grpc.aio.AioRpcError) as caught:
-                await reflected(running)
+            async with running.channel() as channel:
+                path = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
+                with pytest.raises(grpc.aio.AioRpcError) as caught:
+                    await channel.unary_unary(path, bytes, bytes)(b"", timeout=5)
             assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
     asyncio.run(scenario())

@@ -123,16 +123,14 @@ class Server:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         self.address = listen
 
-    def reflect(self) -> None:
-        """Tell the API to whoever passes mutual TLS. Call it before `start`."""
-        reflection.enable_server_reflection(_REFLECTED, self._server)
-
-    async def bind(self, authzen: Offer | None = None) -> Address:
+    async def bind(self, authzen: Offer | None = None, *, reflect: bool = False) -> Address:
         """Take the port, and one for HTTP where there is something to offer; without serving yet.
 
         Raises:
             ConfigurationError: somebody else has it, or there is no such address.
         """
+        if reflect:
+            reflection.enable_server_reflection(_REFLECTED, self._server)
         check_free(self._listen)
         try:
             port = self._server.add_secure_port(str(self._listen), self._handshakes.credentials)

@@ -130,11 +130,9 @@ async def serve(
                 telemetry=telemetry,
                 tokens=tokens,
             )
-            if settings.reflection:
-                server.reflect()
             # A server that was bound must be stopped, or its port stays taken.
             opened.push_async_callback(server.stop, 0)
-            address = await server.bind(authzen)
+            address = await server.bind(authzen, reflect=settings.reflection)
         # (5) From here on there are answers.
         await server.start()
         upkeep = _kept_current(settings, keeper, server, identity, clock, telemetry)

@@ -307,9 +307,7 @@ async def running_server(
         clock=clock,
         telemetry=telemetry,
     )
-    if reflection:
-        server.reflect()
-    address = await server.bind(authzen)
+    address = await server.bind(authzen, reflect=reflection)
     await server.start()
     try:
         yield RunningServer(
