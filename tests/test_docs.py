@@ -121,6 +121,8 @@ def test_every_default_that_is_shown_is_the_default() -> None:
         number, _, unit = shown.partition(" ")
         if field.is_required():
             assert shown == "required", setting
+        elif isinstance(field.default, bool):
+            assert shown == f"`{str(field.default).lower()}`", setting
         elif isinstance(field.default, int | float):
             assert float(number) * units.get(unit, 1) == field.default, setting
         elif isinstance(field.default, tuple):

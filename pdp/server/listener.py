@@ -126,6 +126,10 @@ class Server:
     async def bind(self, authzen: Offer | None = None, *, reflect: bool = False) -> Address:
         """Take the port, and one for HTTP where there is something to offer; without serving yet.
 
+        Args:
+            authzen: what is offered over HTTP.
+            reflect: whether gRPC tells the API to whoever passes mutual TLS.
+
         Raises:
             ConfigurationError: somebody else has it, or there is no such address.
         """
