@@ -83,7 +83,7 @@ def test_a_question_that_no_entry_covers_twin_without_guard(
 ) -> None:
     """Without the caller policy, a stranger to the resource type gets the rules' permit."""
     other = CallerEntry(ID, ("invoice",), ("read",), ("user",))
-    monkeypatch.setattr(CallerPolicy, "covering", lambda self, *_: self.entries)
+    monkeypatch.setattr(CallerPolicy, "covering", lambda self, *_, **__: self.entries)
     assert ask(entries=(other,)).effect is Effect.PERMIT
 
 
@@ -110,9 +110,11 @@ def test_a_token_that_nobody_checks_twin_without_guard(monkeypatch: pytest.Monke
     """Were the token dropped before the check, the answer would be a permit."""
     real = CallerPolicy.covering
 
-    def dropping(self: CallerPolicy, caller: str, tenant: str, request: Request) -> object:
+    def dropping(
+        self: CallerPolicy, caller: str, tenant: str, request: Request, *, batch: bool
+    ) -> object:
         object.__setattr__(request, "subject_token", "")
-        return real(self, caller, tenant, request)
+        return real(self, caller, tenant, request, batch=batch)
 
     monkeypatch.setattr(CallerPolicy, "covering", dropping)
     assert ask(token="e30.e30.x").effect is Effect.PERMIT

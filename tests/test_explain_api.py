@@ -162,7 +162,7 @@ def test_without_the_guard_anyone_would_be_told(
 ) -> None:
     """Twin: with a caller policy that does not look at the wish, policies leak."""
 
-    def covering(self: CallerPolicy, _id: str, _tenant: str, _request: Request) -> Any:
+    def covering(self: CallerPolicy, *_: object, **__: object) -> Any:
         return self.entries
 
     monkeypatch.setattr(CallerPolicy, "covering", covering)
