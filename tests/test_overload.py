@@ -142,11 +142,20 @@ def test_answers_that_were_too_late_do_not_look_quick() -> None:
 
     def scenario() -> None:
         gate = crowded(clock, 0.02)
-        for _ in range(20):
+        before = gate._mean_s
+        for _ in range(500):
+            # They came with their time used up: nothing is learnt, neither way.
             gate.leave(gate.enter(9), 9, in_time=False)
-        assert gate._mean_s > 0.02
-        for _ in range(10_000):
-            gate.leave(gate.enter(9), 9, in_time=False)
+        assert gate._mean_s == before
+        for _ in range(100):
+            entered = gate.enter(9)
+            clock.seconds += 0.25
+            gate.leave(entered, 9, in_time=False)
+        assert 0.24 < gate._mean_s < 0.26
+        for _ in range(100):
+            entered = gate.enter(9)
+            clock.seconds += 60.0
+            gate.leave(entered, 9, in_time=False)
         assert gate._mean_s <= Limits().deadline_max_s
 
     in_a_loop(scenario)

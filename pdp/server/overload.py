@@ -95,7 +95,9 @@ class Gate:
             entered: what `enter` returned.
             size: as `enter` was told.
             in_time: whether it was done before its deadline. If not, it would
-                have taken longer than it did, nobody knows how long.
+                have taken longer than it did, nobody knows how long: such a one
+                never makes answers look quick. One that came too late already, as
+                hundreds do when a process goes on that was stopped, says nothing.
             single: whether it was one question. A batch takes longer, and how long
                 says nothing about the time that questions need.
         """
@@ -105,7 +107,7 @@ class Gate:
             return
         took_s = self._clock.monotonic() - entered
         if not in_time:
-            took_s = min(max(took_s, _MARGIN * self._mean_s), self._mean_s_max)
+            took_s = min(max(took_s, self._mean_s), self._mean_s_max)
         self._mean_s += (took_s - self._mean_s) * _WEIGHT
 
     def hold(self, size: int) -> None:
