@@ -104,7 +104,13 @@ def may_permit(call: Call, outcome: Outcome, can_meet: frozenset[tuple[str, str]
             answer.HasField("record") and len(answer.record.hash) == 32,
             answer.record.pdp_id != "" and answer.record.seq > 0,
             {(duty.type, duty.id) for duty in answer.obligations} <= can_meet,
-            all(has_meaning(v) for duty in answer.obligations for v in duty.properties.values()),
+            all(item.type and item.id for item in answer.advice),
+            all(
+                has_meaning(value)
+                for item in (*answer.obligations, *answer.advice)
+                for value in item.properties.values()
+            ),
+            all(item.rule and item.text for item in (*answer.reason_user, *answer.reason_admin)),
         ]
     )
 
