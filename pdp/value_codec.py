@@ -10,13 +10,14 @@ no value at all (no kind, nanos out of range) or no encoding.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable, Mapping, MutableMapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from pdp.errors import InvalidRequestError, member
-from pdp.model import Obligation
+from pdp.model import BundleRef, Obligation
 from pdp.v1 import authorization_pb2 as pb
 from pdp.values import (
     DURATION_SECONDS_MAX,
@@ -130,6 +131,12 @@ def obligation_to_pb(obligation: Obligation, out: pb.Obligation) -> None:
 # A bundle has a few, and they are in each answer and each record. INVARIANT: nobody changes them.
 _MADE: Final[dict[tuple[str, str, bytes], pb.Obligation]] = {}
 _MADE_MAX: Final = 256
+
+
+@functools.lru_cache(maxsize=8)
+def bundle_to_pb(bundle: BundleRef) -> pb.BundleRef:
+    """Made once for each bundle. INVARIANT: nobody changes it; answers and records copy it."""
+    return pb.BundleRef(revision=bundle.revision, digest=bundle.digest)
 
 
 def _wrong(reason: str) -> InvalidRequestError:

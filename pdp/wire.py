@@ -9,7 +9,6 @@ depths are judged by `pdp.boundary`, after this. Light: the client uses it.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable
 from typing import Final, cast
 
@@ -36,6 +35,7 @@ from pdp.model import (
 from pdp.v1 import authorization_pb2 as pb
 from pdp.value_codec import (
     LEVELS_MAX,
+    bundle_to_pb,
     map_from_pb,
     map_to_pb,
     obligation_to_pb,
@@ -190,12 +190,6 @@ def _request(message: pb.AuthorizeRequest, levels: int, *, finite: bool) -> Requ
     )
 
 
-@functools.lru_cache(maxsize=8)
-def _bundle_to_pb(bundle: BundleRef) -> pb.BundleRef:
-    """Made once for each bundle. INVARIANT: nobody changes it; answers copy it."""
-    return pb.BundleRef(revision=bundle.revision, digest=bundle.digest)
-
-
 def decision_to_pb(
     decision: Decision, request_id: str, request_digest: bytes, invalid: str = ""
 ) -> pb.AuthorizeResponse:
@@ -220,7 +214,7 @@ def decision_to_pb(
         cause=_CAUSE_NUMBERS[decision.cause],
         decision_id=decision.decision_id,
         rules=decision.rules,
-        bundle=None if bundle is None else _bundle_to_pb(bundle),
+        bundle=None if bundle is None else bundle_to_pb(bundle),
         record=None
         if record is None
         else {"pdp_id": record.pdp_id, "seq": record.seq, "hash": record.hash},

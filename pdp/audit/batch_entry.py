@@ -12,11 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, cast
 
-from pdp.audit.entry import Evidence, build_entry, bundle_ref, caller_ref
+from pdp.audit.entry import Evidence, build_entry, caller_ref
 from pdp.audit.log import ENTRY_BYTES_MAX
 from pdp.model import BundleRef, Caller, Decision, Effect
 from pdp.v1 import audit_pb2
 from pdp.v1 import authorization_pb2 as pb
+from pdp.value_codec import bundle_to_pb
 
 # Of all that a part says besides its items: names of at most 2 KiB, of which it has three.
 _HEAD_BYTES_MAX: Final = 8_192
@@ -113,7 +114,7 @@ def _head(batch: BatchEvidence, effect: pb.Effect, cause: pb.Cause) -> audit_pb2
         request_digest=batch.digest,
         effect=effect,
         cause=cause,
-        bundle=None if batch.bundle is None else bundle_ref(batch.bundle),
+        bundle=None if batch.bundle is None else bundle_to_pb(batch.bundle),
         batch=audit_pb2.BatchRecord(
             semantic=cast("pb.BatchSemantic", batch.semantic), questions=batch.questions
         ),

@@ -17,13 +17,13 @@ from typing import Final, cast
 from pdp.audit.log import ENTRY_BYTES_MAX
 from pdp.boundary import Admitted
 from pdp.errors import member
-from pdp.model import BundleRef, Caller, Decision, Effect, Request
+from pdp.model import Caller, Decision, Effect, Request
 from pdp.policy import Rule
 from pdp.roles import ROLES_PATH
 from pdp.subject_token import TOKEN_ROLES, SubjectToken
 from pdp.v1 import audit_pb2
 from pdp.v1 import authorization_pb2 as pb
-from pdp.value_codec import map_to_pb, obligation_to_pb
+from pdp.value_codec import bundle_to_pb, map_to_pb, obligation_to_pb
 from pdp.values import Timestamp, Value, canonical
 
 # A request that the boundary refused is recorded too: of any text of it, so much.
@@ -193,7 +193,7 @@ def build_entry(
         # The model's numbers are the wire's.
         cause=cast("pb.Cause", decision.cause.value),
         rules=decision.rules,
-        bundle=None if decision.bundle is None else bundle_ref(decision.bundle),
+        bundle=None if decision.bundle is None else bundle_to_pb(decision.bundle),
         # Bounded by `pdp.schema_check`.
         schema_violation=decision.schema_violation,
     )
@@ -218,12 +218,6 @@ def caller_ref(caller: Caller) -> audit_pb2.CallerRef:
     return audit_pb2.CallerRef(
         spiffe_id=_text(caller.spiffe_id), serial=_text(caller.serial), peer=_text(caller.peer)
     )
-
-
-@functools.lru_cache(maxsize=8)
-def bundle_ref(bundle: BundleRef) -> pb.BundleRef:
-    """As `caller_ref`."""
-    return pb.BundleRef(revision=bundle.revision, digest=bundle.digest)
 
 
 def _shorten(entry: audit_pb2.DecisionRecord, bytes_max: int) -> None:
