@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pdp.audit.decision_id import new_decision_id
 from pdp.audit.entry import Received
@@ -12,6 +12,7 @@ from pdp.errors import InvalidRequestError
 from pdp.model import BundleRef, Caller, Decision, RecordRef, Request
 from pdp.policy import Rule
 from pdp.snapshot import Snapshot
+from pdp.subject_token import SubjectToken
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +41,18 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """What all questions of a batch see: one reading of the clock, one version of the policies."""
+    """What all questions of a batch see: one reading of the clock, one version of the policies.
+
+    Attributes:
+        clock_ns: nanoseconds since the epoch.
+        snapshot: of the policies.
+        proofs: what each token of the batch proves at this moment, by its whole text; None:
+            nothing. It ends with the batch: nothing is kept by a token's text.
+    """
 
     clock_ns: int
     snapshot: Snapshot | None
+    proofs: dict[str, SubjectToken | None] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

@@ -251,7 +251,10 @@ class DecisionPoint:
         call.now_ns = snapshot.now_ns(call.clock_ns)
         # (5) The law: who may ask, then the rules.
         if call.request.subject_token:
-            call.admitted = proved(call.admitted, self._tokens, call.now_ns, self._telemetry)
+            proofs = moment.proofs if moment else None
+            call.admitted = proved(
+                call.admitted, self._tokens, call.now_ns, self._telemetry, proofs
+            )
         try:
             decision, call.rules = admission.decide(
                 snapshot.policies,

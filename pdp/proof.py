@@ -10,12 +10,17 @@ from google.protobuf.message import DecodeError
 
 from pdp.boundary import Admitted, with_token
 from pdp.identity.token import TokenRefusedError, TokenVerifier
+from pdp.subject_token import SubjectToken
 from pdp.telemetry import Telemetry
 from pdp.v1 import authorization_pb2 as pb
 
 
 def proved(
-    admitted: Admitted, tokens: TokenVerifier | None, now_ns: int, telemetry: Telemetry
+    admitted: Admitted,
+    tokens: TokenVerifier | None,
+    now_ns: int,
+    telemetry: Telemetry,
+    proofs: dict[str, SubjectToken | None] | None = None,
 ) -> Admitted:
     """The request with what its token proves at this moment.
 
@@ -24,6 +29,8 @@ def proved(
         tokens: verifies; None: no issuer is configured, so no token proves anything.
         now_ns: nanoseconds since the epoch.
         telemetry: counts why a token was refused; its words go nowhere.
+        proofs: what tokens were found to prove at this same moment, by their whole text: many
+            questions of a batch bring one token, and it is verified once.
 
     Returns:
         The same without proof if the token is refused: `pdp.admission` denies that.
@@ -31,13 +38,25 @@ def proved(
     if tokens is None:
         telemetry.count("tokens", "no_issuers")
         return admitted
+    text = admitted.request.subject_token
+    if proofs is None:
+        proofs = {}
+    if text not in proofs:
+        proofs[text] = _verified(text, tokens, now_ns, telemetry)
+    token = proofs[text]
+    return admitted if token is None else with_token(admitted, token)
+
+
+def _verified(
+    text: str, tokens: TokenVerifier, now_ns: int, telemetry: Telemetry
+) -> SubjectToken | None:
     try:
-        token = tokens.verify(admitted.request.subject_token, now_ns)
+        token = tokens.verify(text, now_ns)
     except TokenRefusedError as error:
         telemetry.count("tokens", error.fault.value)
-        return admitted
+        return None
     telemetry.count("tokens", "verified")
-    return with_token(admitted, token)
+    return token
 
 
 def has_ended(admitted: Admitted | None, now_ns: int) -> bool:

@@ -19,11 +19,13 @@ from pdp import wire
 from pdp.admission import Denials
 from pdp.callers import CallerEntry
 from pdp.config.settings import Address, AuthzenSettings
+from pdp.decision_point import SystemClock
 from pdp.identity.svid import parse_spiffe_id
 from pdp.model import Action, Caller, Decision, Request, Resource, Subject
 from pdp.server.authzen.pages import load_offer
 from pdp.v1 import authorization_pb2 as pb
 from pdp.value_codec import value_to_pb
+from pdp.values import NANOS
 from tests.conftest import ROOT
 from tests.simulators.authzen import BASE_URL, EVALUATION, EVALUATIONS, AuthzenServer
 from tests.simulators.certificates import TRUST_DOMAIN
@@ -34,6 +36,7 @@ from tests.simulators.decision_points import (
     now_snapshot,
     running_server,
 )
+from tests.simulators.token_issuer import ISSUER, TokenIssuer, verifier
 from tests.test_batch import BATCH
 from tests.test_stream import STREAM
 
@@ -53,7 +56,27 @@ def _entry(name: str, actions: tuple[str, ...] = ("*",), subjects: str = "user")
     )
 
 
-CALLERS = (_entry("pep"), _entry("reader", ("read",)), _entry("machines", subjects="machine"))
+_PROVING = CallerEntry(
+    id=f"spiffe://{TRUST_DOMAIN}/proving",
+    resources=("document",),
+    actions=("*",),
+    asserts=None,
+    may=frozenset({"batch", "explain", "search"}),
+)
+CALLERS = (
+    _entry("pep"), _entry("reader", ("read",)), _entry("machines", subjects="machine"), _PROVING
+)  # fmt: skip
+_ISSUER = TokenIssuer()
+
+
+def _token(words: dict[str, Any] | str) -> str:
+    """A token by its words in the table: claims of the honest issuer, `header`, `cut`, or text."""
+    if isinstance(words, str):
+        return words
+    now_s = time.time_ns() // NANOS
+    claims = {"iat": now_s - 10, "exp": now_s + words.get("lives", 300)} | words.get("claims", {})
+    text = _ISSUER.token(words.get("header"), **claims)
+    return text[: len(text) - words.get("cut", 0)]
 
 
 @dataclass(frozen=True)
@@ -90,11 +113,16 @@ class House:
 async def house(folder: Path) -> AsyncIterator[House]:
     """One PDP for all cases."""
     made = make_snapshot(
-        callers=CALLERS, denials=Denials(subjects=frozenset({("user", "mallory")}))
+        callers=CALLERS,
+        denials=Denials(
+            subjects=frozenset({("user", "mallory")}), jtis=frozenset({(ISSUER, "withdrawn")})
+        ),
     )
     snapshot = now_snapshot(callers=made.callers, denials=made.denials)
     offer = load_offer(AuthzenSettings(Address("127.0.0.1", 0), BASE_URL))
-    async with running_server(folder, snapshot=snapshot, authzen=offer) as running:
+    # By the machine's clock, as the server; roles stand in a claim.
+    tokens = verifier(folder, clock=SystemClock(), roles_claim=("roles",))
+    async with running_server(folder, snapshot=snapshot, authzen=offer, tokens=tokens) as running:
         assert running.server.authzen is not None
         url = f"https://localhost:{running.server.authzen.address.port}"
         opened = House(running, {}, AuthzenServer(running, url, folder))
@@ -118,12 +146,14 @@ def question(case: dict[str, Any]) -> Request:
         case.get("context", {}),
         tenant=case.get("tenant", ""),
         request_id="q-1",
+        subject_token=_token(case["token"]) if "token" in case else "",
     )
 
 
 def as_message(asked: Request) -> pb.AuthorizeRequest:
     """The question on the wire, also one that the client's own encoder would not send."""
     out = pb.AuthorizeRequest(request_id=asked.request_id, tenant=asked.tenant)
+    out.subject_token = asked.subject_token
     out.subject.type, out.subject.id = asked.subject.type, asked.subject.id
     out.action.name = asked.action.name
     out.resource.type, out.resource.id = asked.resource.type, asked.resource.id
@@ -192,8 +222,9 @@ async def _post(place: House, path: str, body: dict[str, Any], caller: str) -> h
 
 
 def as_json(asked: Request) -> dict[str, Any]:
-    """The question in AuthZEN's words, which has none for a tenant."""
+    """The question in AuthZEN's words, which has none for a tenant or a token."""
     assert not asked.tenant
+    assert not asked.subject_token
     subject, action, resource = asked.subject, asked.action, asked.resource
     return {
         "subject": {"type": subject.type, "id": subject.id, "properties": subject.properties},
@@ -257,8 +288,8 @@ DOORS: dict[str, Door] = {
     "AuthZEN evaluations": authzen_evaluations,
     "gRPC stream": grpc_stream,
 }
-# Through these, no tenant can be named.
-WITHOUT_TENANT = frozenset({authzen, authzen_evaluations})
+# Through these, no tenant can be named, and no token brought.
+OF_AUTHZEN = frozenset({authzen, authzen_evaluations})
 
 
 def _differences(folder: Path, door: Door) -> Iterator[str]:
@@ -267,7 +298,7 @@ def _differences(folder: Path, door: Door) -> Iterator[str]:
             return [
                 (case["case"], await door(place, question(case), case["caller"]), _expected(case))
                 for case in CASES
-                if not (door in WITHOUT_TENANT and "tenant" in case)
+                if not (door in OF_AUTHZEN and case.keys() & {"tenant", "token"})
             ]
 
     for case, found, expected in asyncio.run(scenario()):

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from pdp import cli
 from pdp.cli.terminal import report
 from pdp.impact.question import QuestionError, parse_question
+from pdp.v1 import authorization_pb2 as pb
 from tests.conftest import ROOT
 from tests.simulators.author_commands import Done
 
@@ -183,3 +184,36 @@ def test_any_text_is_a_question_or_says_why_not(text: str) -> None:
     except QuestionError as error:
         problem = error
     assert problem is None or report(problem) == cli.EXIT_USAGE
+
+
+def test_claims_of_a_token_in_a_question_prove_its_subject(pdp: Command, tmp_path: Path) -> None:
+    """A caller that must bring a token gets the rules' answer, and roles of the claim count."""
+    (tmp_path / "callers.yaml").write_text(
+        f"kind: callers\ncallers:\n  - id: {FRONTEND}\n    resources: [note]\n"
+        "    actions: [read]\n    subjects: {token: required}\n"
+    )
+    (tmp_path / "notes.yaml").write_text(
+        "policy: notes\nresource: note\nowner: notes@example.org\nstatic_roles: [reader]\n"
+        "rules:\n  - id: readers-read\n    effect: permit\n    actions: [read]\n"
+        "    roles: [reader]\n    when: token.department == 'sales'\n"
+        "    justification: their work\n"
+    )
+    asked = {**QUESTION, "resource": {"type": "note", "id": "1"}}
+    asked["subject"] = {"type": "user", "id": "ben", "properties": {"roles": []}}
+    for token, said in (
+        ({"department": "sales", "roles": ["reader"]}, "PERMIT (RULE)"),
+        ({"department": "sales", "roles": []}, "DENY (DEFAULT)"),
+        (None, "DENY (IDENTITY)"),
+    ):
+        question = asked if token is None else {**asked, "token": token}
+        done = pdp("explain", tmp_path, "-", stdin=json.dumps(question).encode())
+        assert done.stdout.startswith(said), done.stdout + done.stderr
+    done = pdp("explain", tmp_path, "-", stdin=json.dumps({**asked, "token": "eyJ"}).encode())
+    assert (done.returncode, "`token` is not an object" in done.stderr) == (2, True)
+
+
+def test_a_pdp_that_serves_reads_no_claims_of_a_question() -> None:
+    """The message of a question has a field for a token, and none for what it would prove."""
+    fields = {field.name for field in pb.AuthorizeRequest.DESCRIPTOR.fields}
+    assert "subject_token" in fields
+    assert not fields & {"token", "claims", "token_claims", "subject_claims"}

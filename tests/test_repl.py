@@ -102,3 +102,14 @@ def test_hostile_lines_do_no_harm(pdp: Command, question: Path) -> None:
     assert done.returncode == 0
     assert "\x1b" not in done.stdout
     assert done.stdout.endswith("true\n")
+
+
+def test_claims_of_a_token_can_be_tried(pdp: Command, tmp_path: Path) -> None:
+    """`token` of a question is what a verified token would put there; without one it is empty."""
+    path = tmp_path / "with.json"
+    path.write_text(json.dumps({**QUESTION, "token": {"department": "finance", "level": 3}}))
+    lines = ["token.department == 'finance' && token.level > 2", "token"]
+    done = pdp("repl", path, stdin="\n".join(lines))
+    assert done.stdout.split("\n")[:2] == ["true", '{"department": "finance", "level": 3}']
+    path.write_text(json.dumps(QUESTION))
+    assert pdp("repl", path, stdin="token").stdout == "{}\n"

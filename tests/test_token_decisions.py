@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pdp import admission, boundary
+from pdp import admission, boundary, decision_point, proof
 from pdp.audit.entry import Capture, Received
 from pdp.batch import Batch, BatchDecisionPoint, Semantic
 from pdp.boundary import InputLimits
@@ -172,6 +172,73 @@ def test_a_proof_by_somebody_else_is_none(tmp_path: Path) -> None:
         admitted = boundary.admit(bringing(text), PEP, InputLimits())
         desk = Desk(tmp_path)
         assert desk.outcome(boundary.with_token(admitted, claimed)) == DENIED
+
+
+# ---- one verification for the questions of a batch -----------------------------
+
+
+def check_shared(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Questions with tokens, some the same: who gets what, and how often a token was verified."""
+    desk = Desk(folder)
+    looked: list[str] = []
+    real = TokenVerifier.verify
+
+    def verify(self: TokenVerifier, text: str, now_ns: int) -> SubjectToken:
+        looked.append(text)
+        return real(self, text, now_ns)
+
+    monkeypatch.setattr(TokenVerifier, "verify", verify)
+    alices, bobs, ended = (
+        HONEST.token(), HONEST.token(sub="bob", jti="t-2"), HONEST.token(exp=NOW_S - 1),
+    )  # fmt: skip
+    texts = [alices, bobs, alices, ended, alices, ended, "", alices[:-1]]
+    answers = desk.decide_batch(
+        [
+            dataclasses.replace(bringing(text), request_id=f"q-{number}")
+            for number, text in enumerate(texts)
+        ]
+    )
+    # All ask about alice: only her token proves her.
+    assert [bool(answer.decision) for answer in answers] == [text == alices for text in texts]
+    assert looked == [alices, bobs, ended, alices[:-1]]
+    assert desk.telemetry.counters["tokens", "verified"] == 2
+    # The next batch asks anew: what was verified is kept for nobody.
+    desk.decide_batch([bringing(alices)])
+    assert looked.count(alices) == 2
+
+
+def test_the_questions_of_a_batch_share_the_verification_of_one_token(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One verification for one text; another text, however like it, is another token."""
+    check_shared(tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize("key", [lambda text: text[:40], lambda _: "one"])
+def test_a_shared_verification_twin_by_less_than_the_whole_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: Any
+) -> None:
+    """Shared by the token's beginning, or by the batch, one token answers for another."""
+
+    class Loose(dict[str, Any]):
+        def __contains__(self, text: object) -> bool:
+            return super().__contains__(key(text))
+
+        def __getitem__(self, text: str) -> Any:
+            return super().__getitem__(key(text))
+
+        def __setitem__(self, text: str, value: Any) -> None:
+            super().__setitem__(key(text), value)
+
+    real: Any = proof.proved
+    proofs = Loose()
+
+    def loose(*arguments: Any) -> Any:
+        return real(*arguments[:4], proofs)
+
+    monkeypatch.setattr(decision_point, "proved", loose)
+    with pytest.raises(AssertionError):
+        check_shared(tmp_path, monkeypatch)
 
 
 # ---- denials that cannot wait --------------------------------------------------

@@ -97,7 +97,7 @@ def _ask(
     try:
         admitted = admit(row.request, caller, InputLimits())
         if row.token is not None:
-            admitted = with_token(admitted, _as_verified(row.token, row.request.subject))
+            admitted = with_token(admitted, as_verified(row.token, row.request.subject))
         decision, candidates = admission.decide(
             tenants, callers, Denials(), admitted, caller, row.now_ns
         )
@@ -108,10 +108,17 @@ def _ask(
     return Outcome(row, decision, "", tuple(_differences(row.expect, decision)))
 
 
-def _as_verified(claims: Mapping[str, Value], subject: Subject) -> SubjectToken:
-    """A token about the subject of the row: whom it is about, only the verifier looks at.
+def as_verified(claims: Mapping[str, Value], subject: Subject) -> SubjectToken:
+    """What a token about this subject would prove, for trying policies; no door makes one.
 
     Static roles are those of the claim `roles`, if there is one.
+
+    Args:
+        claims: of the token, as if an issuer had signed them.
+        subject: of the question: whom a token is about, only the verifier looks at.
+
+    Raises:
+        InvalidRequestError: a claim is over a limit of input.
     """
     judged = admit_claims(dict(claims), InputLimits())
     roles = (_ROLES,) if _ROLES in judged else None

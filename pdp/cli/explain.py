@@ -140,7 +140,6 @@ def _entity(text: str, option: str, properties: dict[str, Any]) -> dict[str, Any
 
 
 def _answer(edition: Edition, asked: Question, *, as_json: bool) -> None:
-    from pdp.boundary import InputLimits, admit
     from pdp.cli.explanation_screen import show
     from pdp.cli.terminal import out
     from pdp.errors import ConfigurationError, InvalidRequestError
@@ -150,7 +149,7 @@ def _answer(edition: Edition, asked: Question, *, as_json: bool) -> None:
 
     now_ns = asked.now_ns or 0
     try:
-        admitted = admit(asked.request, asked.caller, InputLimits())
+        admitted = asked.admitted()
         decision, rules = edition.decide(admitted, asked.caller, now_ns)
     except InvalidRequestError as error:
         raise ConfigurationError(f"a PDP would refuse this question as invalid: {error}") from None

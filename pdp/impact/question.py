@@ -2,27 +2,35 @@
 
     {"subject": {"type": "user", "id": "ana", "properties": {...}},
      "action": "read", "resource": {"type": "note", "id": "n1"},
-     "context": {}, "caller": "spiffe://...", "now": "2026-09-15T10:00:00Z"}
+     "context": {}, "caller": "spiffe://...", "now": "2026-09-15T10:00:00Z",
+     "token": {"department": "finance", "roles": ["manager"]}}
 
 The keys of a row of `pdp test`. What is unknown is an error: a part that is
 skipped would make it another question.
+
+`token` are claims as if a token of the subject had been verified. They are data
+for trying policies: questions on the wire have no such field, only a token
+that the PDP verifies itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from pdp import value_json
 from pdp.authoring.problems import closest, one_of, word
 from pdp.authoring.times import EXAMPLE, parse_timestamp
+from pdp.authoring.trial import as_verified
+from pdp.boundary import Admitted, InputLimits, admit, with_token
 from pdp.errors import ConfigurationError
 from pdp.model import Action, Caller, Request, Resource, Subject
+from pdp.values import Value
 
 # A line or a file of one question: requests are at most 1 MiB on the wire.
 QUESTION_BYTES_MAX = 4 << 20
-_KEYS = ("subject", "action", "resource", "context", "caller", "now", "tenant")
+_KEYS = ("subject", "action", "resource", "context", "caller", "now", "tenant", "token")
 
 
 class QuestionError(ConfigurationError):
@@ -37,11 +45,24 @@ class Question:
         request: what is asked.
         caller: the workload; an empty ID where nobody is named.
         now_ns: nanoseconds since 1970; None where no time is named.
+        claims: as if a token of the subject had been verified; None: it brings none.
     """
 
     request: Request
     caller: Caller
     now_ns: int | None
+    claims: Mapping[str, Value] | None = None
+
+    def admitted(self) -> Admitted:
+        """As it would be past a door and past the verifier of tokens.
+
+        Raises:
+            InvalidRequestError: a PDP would refuse it.
+        """
+        found = admit(self.request, self.caller, InputLimits())
+        if self.claims is None:
+            return found
+        return with_token(found, as_verified(self.claims, self.request.subject))
 
     def otherwise(self, caller: str, now_ns: int) -> Question:
         """With a caller and a time where none was named."""
@@ -95,7 +116,9 @@ def question_of(found: object) -> Question:
         tenant=_text(whole, "", "tenant", required=False),
     )
     caller = Caller(_text(whole, "", "caller", required=False))
-    return Question(request, caller, parse_now(_text(whole, "", "now", required=False)))
+    now_ns = parse_now(_text(whole, "", "now", required=False))
+    claims = _properties(whole, "token", "token") if "token" in whole else None
+    return Question(request, caller, now_ns, claims)
 
 
 def parse_now(text: str) -> int | None:

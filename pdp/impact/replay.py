@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 
 from pdp.audit.log import Opened
 from pdp.audit.reading import printable
-from pdp.boundary import InputLimits, admit
 from pdp.errors import InvalidRequestError
 from pdp.explaining import RULE_CAUSES
 from pdp.explanation import cut
@@ -29,7 +28,6 @@ _KINDS_MAX = 1_000
 _OTHERS = "others"
 # Of each reason, the first records or lines that could not be asked: enough to look at them.
 _PLACES_MAX = 3
-_LIMITS = InputLimits()
 _BY_RULES = frozenset(cause.value for cause in RULE_CAUSES)
 
 
@@ -162,7 +160,7 @@ class Replay:
     def _ask(self, question: Question, place: str, recorded: Recorded | None) -> None:
         now_ns = question.now_ns or 0
         try:
-            admitted = admit(question.request, question.caller, _LIMITS)
+            admitted = question.admitted()
             old, _ = self.old.decide(admitted, question.caller, now_ns)
             new, _ = self.new.decide(admitted, question.caller, now_ns)
         except InvalidRequestError as error:

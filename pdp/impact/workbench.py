@@ -8,7 +8,6 @@ from typing import Any
 
 from pdp import checked_expr
 from pdp.authoring.checker import CONDITION_VARIABLES, Checker
-from pdp.boundary import InputLimits, admit
 from pdp.cel.limits import EvaluationLimits
 from pdp.cel.syntax import Expression
 from pdp.cel.trace import Seen, Site, Tracer
@@ -70,7 +69,7 @@ class Workbench:
         """
         asked = question.otherwise(NOTHING.caller.spiffe_id, self._now_ns)
         try:
-            admitted = admit(asked.request, asked.caller, InputLimits())
+            admitted = asked.admitted()
         except InvalidRequestError as error:
             message = f"a PDP would refuse this question as invalid: {error}"
             raise ConfigurationError(message) from None

@@ -21,6 +21,7 @@ from pdp.cel.limits import EvaluationLimits
 from pdp.config.settings import Address, Limits, TlsSettings
 from pdp.errors import SpoolError, SpoolSuppressedError
 from pdp.identity.server_svid import load_server_svid
+from pdp.identity.token import TokenVerifier
 from pdp.model import (
     Action,
     BundleRef,
@@ -284,6 +285,7 @@ async def running_server(
     without_bundle: bool = False,
     authzen: Offer | None = None,
     reflection: bool = False,
+    tokens: TokenVerifier | None = None,
 ) -> AsyncIterator[RunningServer]:
     """A server on a free port of 127.0.0.1, over real mutual TLS."""
     authority = authority or ThrowawayAuthority(TRUST_DOMAIN)
@@ -306,6 +308,7 @@ async def running_server(
         capture=capture,
         clock=clock,
         telemetry=telemetry,
+        tokens=tokens,
     )
     address = await server.bind(authzen, reflect=reflection)
     await server.start()

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from pdp.authoring.throwaway import ThrowawayAuthority
 from pdp.identity.issuers import IssuerSettings
-from pdp.identity.keys import IssuerKeys
+from pdp.identity.keys import Clock, IssuerKeys
 from pdp.identity.token import TokenVerifier
 from pdp.values import NANOS
 from tests.simulators.decision_points import NOW_NS, HandClock
@@ -150,7 +150,7 @@ def issuer_settings(keys: Path | str, **changes: object) -> IssuerSettings:
 
 
 def file_keys(
-    folder: Path, *keys: Mapping[str, object], clock: HandClock | None = None, **changes: Any
+    folder: Path, *keys: Mapping[str, object], clock: Clock | None = None, **changes: Any
 ) -> IssuerKeys:
     """The keys of an issuer with a file, read."""
     path = folder / "jwks.json"
