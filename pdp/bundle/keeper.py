@@ -150,7 +150,7 @@ class BundleKeeper:
             if self._folder is not None:
                 raise RuntimeError("start() was called twice")
             self._trusted_root = _read_root(self._settings, self.anchor)
-            folder = MemoryFolder(self._settings.state_folder, self._settings.limits)
+            folder = self._take_folder()
             try:
                 result = self._first_load(folder)
             except BaseException:
@@ -176,6 +176,9 @@ class BundleKeeper:
             if self._folder is not None:
                 self._folder.close()
                 self._folder = None
+
+    def _take_folder(self) -> MemoryFolder:
+        return MemoryFolder(self._settings.state_folder, self._settings.limits)
 
     def _open(self) -> Store:
         return open_store(self._settings.source, Deadline(self._settings.poll_time_max_s))
@@ -233,7 +236,7 @@ class BundleKeeper:
         _refuse_clock_behind(now_ns, mark_ns)
         # (2) TUF
         verified = verify_repository(
-            store, self._trusted_root, self._kept, self._wanted, settings.limits, folder.folder
+            store, self._trusted_root, self._kept, self._wanted, settings.limits, folder.work
         )
         # (3) development
         if problem := self.anchor.mark_problem(marked=verified.development):

@@ -60,12 +60,17 @@ class Memory:
 class MemoryFolder:
     """The state folder, held by one process at a time.
 
+    Attributes:
+        folder: the state folder.
+        work: where temporary folders can be made.
+
     Raises:
         ConfigurationError: it cannot be made or written, or another process has it.
     """
 
     def __init__(self, folder: Path, limits: BundleLimits) -> None:
         self.folder = folder
+        self.work = folder
         self._limits = limits
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -82,8 +87,11 @@ class MemoryFolder:
                 f"the state folder `{folder}` is in use by another process: "
                 "give each PDP its own `state_folder`"
             ) from None
-        # What a process that was killed during a poll left behind; we hold the lock.
-        for leftover in folder.glob(f"{WORK_PREFIX}*"):
+        self._clear_work()
+
+    def _clear_work(self) -> None:
+        """What a process that was killed during a poll left behind; we hold the lock."""
+        for leftover in self.work.glob(f"{WORK_PREFIX}*"):
             shutil.rmtree(leftover, ignore_errors=True)
 
     @property
@@ -154,6 +162,66 @@ class MemoryFolder:
         return ArchiveLimits(
             archive_bytes_max=16 * largest, member_bytes_max=largest, name_bytes_max=250
         )
+
+
+class FollowedFolder(MemoryFolder):
+    """The state folder of another process, read by a worker. Nothing in it is changed.
+
+    Args:
+        folder: the state folder.
+        worker: whose; temporary folders are made in a folder of its own in there.
+        limits: sizes.
+
+    Raises:
+        ConfigurationError: the worker's folder cannot be made, or another process has it.
+    """
+
+    def __init__(self, folder: Path, worker: int, limits: BundleLimits) -> None:
+        super().__init__(folder / f"worker-{worker}", limits)
+        # What is remembered is the other process's, and so is where it is.
+        self.folder = folder
+
+    def stamp(self) -> tuple[object, ...]:
+        """Differs when anything was written since."""
+        found: list[object] = []
+        for name in (_STATE_NAME, _KEPT_NAME):
+            try:
+                status = (self.folder / name).stat()
+            except OSError as error:
+                found.append(error.errno)
+            else:
+                found.append((status.st_ino, status.st_mtime_ns, status.st_size))
+        return tuple(found)
+
+    def write(self, memory: Memory) -> None:
+        """Remembers nothing: that is for the process that fetches."""
+
+    def write_kept(self, kept: Kept) -> None:
+        """Keeps nothing: that is for the process that fetches."""
+
+
+def merged(own: Memory | None, theirs: Memory | None) -> Memory | None:
+    """What two memories say together, and never milder than either.
+
+    The higher version of each role, the later clock mark, and for one and the
+    same timestamp the earlier first verification.
+    """
+    if own is None or theirs is None:
+        return own or theirs
+    versions = {
+        role: max(own.versions.get(role, 0), theirs.versions.get(role, 0))
+        for role in {**own.versions, **theirs.versions}
+    }
+    mine, other = own.versions["timestamp"], theirs.versions["timestamp"]
+    first = [own.timestamp_first_verified_ns] * (mine >= other)
+    first += [theirs.timestamp_first_verified_ns] * (other >= mine)
+    return Memory(
+        versions,
+        # Of one revision the digest that was seen first: another is refused.
+        own.digest if own.revision >= theirs.revision else theirs.digest,
+        max(own.clock_mark_ns, theirs.clock_mark_ns),
+        min(first),
+    )
 
 
 def render_state(memory: Memory) -> bytes:
