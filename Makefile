@@ -85,8 +85,9 @@ bench: $(VENV)/.installed ## conditions, decisions and loading beside other engi
 	@$(BIN)/python -m loadtests.bench $(if $(ONLY),--only $(ONLY))
 
 .PHONY: load
-load: $(VENV)/.installed ## locust through the client against a real server on localhost
-	@$(BIN)/python -m loadtests.load
+load: $(VENV)/.installed ## two minutes of load scenarios on localhost, held to their budgets; report in build/
+	@mkdir -p build
+	@$(BIN)/python -m loadtests.load --seconds 120 --report build/load.html
 
 .PHONY: licences
 licences: $(VENV)/.installed ## refuse a dependency with a licence that is not on the list

@@ -4,7 +4,8 @@ r"""Load on a PDP through our own client, with Locust.
         --pdp-target localhost:8443 --pdp-trust-bundle ca.pem \
         --pdp-certificate me.pem --pdp-key me.key --p99-ms 50
 
-See loadtests/README.md. Each option can come from the environment.
+See loadtests/README.md. Each option can come from the environment. With `--scenario`
+the users and times are those of budgets.toml, and so is what the answers are held to.
 """
 
 from __future__ import annotations
@@ -18,22 +19,21 @@ from pathlib import Path
 from typing import Any, Final
 
 import grpc.experimental.gevent  # type: ignore[import-not-found]
-from locust import User, events, task
+from locust import LoadTestShape, User, events, task
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 
-from pdp_client import AccessDenied, Action, Cause, Client, ConfigurationError, Resource, Subject
+# Locust puts the folder of this file on the path, not the one above it.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from loadtests import scenarios
+from loadtests.tally import DECIDED, Tally, to_json
+from pdp_client import AccessDenied, Action, Client, ConfigurationError, Resource, Subject
 
 # Locust has patched the standard library for gevent by now; C-core has to be told, too.
 grpc.experimental.gevent.init_gevent()
 
 EXIT_REFUSED: Final = 1
 EXIT_USAGE: Final = 2
-
-# A policy decided. Any other denial is a PDP, or a way to it, that did not bear the load.
-DECIDED: Final = frozenset(
-    {Cause.RULE, Cause.DEFAULT, Cause.INDETERMINATE, Cause.BUDGET, Cause.SCHEMA}
-)
 
 OPTIONS: Final = (
     ("--pdp-target", "LOAD_PDP_TARGET", "localhost:8443", "where the PDP is, `host:port`"),
@@ -53,6 +53,9 @@ OPTIONS: Final = (
         "",
         "file with one JSON question a line; without it, made up",
     ),
+    ("--scenario", "LOAD_SCENARIO", "", "one of the file of budgets; users and times are its own"),
+    ("--budgets", "LOAD_BUDGETS", str(scenarios.FILE), "file of scenarios and their budgets"),
+    ("--outcome", "LOAD_OUTCOME", "", "file for what came of the scenario, as JSON"),
 )
 NUMBERS: Final = (
     ("--budget-ms", "LOAD_BUDGET_MS", 250.0, "time that a call may take"),
@@ -150,6 +153,9 @@ class _Shared:
 
     client: Client
     question: Callable[[], Question]
+    tally: Tally
+    scenario: scenarios.Scenario | None = None
+    started: float = 0.0
 
 
 shared = _Shared()
@@ -162,9 +168,51 @@ def connect(environment: Environment, **_: Any) -> None:
     try:
         shared.question = read_questions(Path(options.questions)) if options.questions else made_up
         shared.client = make_client(options)
+        shared.tally = Tally()
+        if options.scenario:
+            follow(environment, options)
     except (ConfigurationError, ValueError) as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(EXIT_USAGE)
+
+
+class Steps:
+    """The users of a scenario, as Locust asks for them.
+
+    Made a shape in `follow` only: Locust takes any shape that it finds in a
+    locustfile, and the users and times of its own options would be lost on it.
+    """
+
+    def tick(self) -> tuple[int, float] | None:
+        """Users, and how many may come in a second: all."""
+        shape: Any = self
+        users = shared.scenario.users_at(shape.get_run_time()) if shared.scenario else None
+        return None if users is None else (users, float(users))
+
+
+def follow(environment: Environment, options: Any) -> None:
+    """Let users come and go as the scenario has it.
+
+    Raises:
+        ScenarioError: there is no such scenario, or the file cannot be used.
+    """
+    known = scenarios.read(Path(options.budgets))
+    if options.scenario not in known:
+        text = f"no scenario `{options.scenario}`; known: {', '.join(known)}"
+        raise scenarios.ScenarioError(text)
+    shared.scenario = known[options.scenario]
+    if options.run_time:
+        shared.scenario = shared.scenario.lasting(float(options.run_time))
+        options.run_time = None
+    options.rate = shared.scenario.rate
+    environment.shape_class = type("Shape", (Steps, LoadTestShape), {})()
+    environment.shape_class.runner = environment.runner
+
+
+@events.test_start.add_listener  # type: ignore[untyped-decorator]
+def begin(**_: Any) -> None:
+    """Seconds count from here."""
+    shared.started = time.perf_counter()
 
 
 def make_client(options: Any) -> Client:
@@ -211,13 +259,20 @@ class Asker(User):
     def authorize(self) -> None:
         """Ask once, and tell Locust what came of it."""
         question = shared.question()
+        known = shared.tally.newest
         started = min(self.due, time.perf_counter())
         try:
             decision, reason = shared.client.enforce(*question), ""
         except AccessDenied as denied:
             decision, reason = denied.decision, denied.reason
-        took_ms = (time.perf_counter() - started) * 1000
+        ended = time.perf_counter()
+        took_ms = (ended - started) * 1000
         failed = decision.cause not in DECIDED
+        users = self.environment.runner.user_count if self.environment.runner else 0
+        revision = decision.bundle.revision if decision.bundle else 0
+        shared.tally.ended(
+            int(ended - shared.started), users, took_ms, decision.cause, revision, known
+        )
         self.environment.events.request.fire(
             request_type="authorize",
             name="no decision" if failed else decision.effect.name,
@@ -232,6 +287,14 @@ class Asker(User):
 def judge(environment: Environment, **_: Any) -> None:
     """Set the exit code by the latency budget and the share of failures."""
     options: Any = environment.parsed_options
+    if shared.scenario:
+        outcome = shared.tally.outcome()
+        if options.outcome:
+            Path(options.outcome).write_text(to_json(outcome))
+        # Not Locust's own code, which is 1 after any failed call.
+        refused = scenarios.problems(shared.scenario, outcome)
+        environment.process_exit_code = EXIT_REFUSED if refused else 0
+        return
     total = environment.stats.total
     p99_ms = total.get_response_time_percentile(0.99) or 0.0
     share = total.fail_ratio

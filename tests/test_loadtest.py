@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -68,3 +69,39 @@ def test_load_test_ends_with_its_verdict(
     if code == 0:
         assert "PERMIT" in done.stderr
         assert "DENY" in done.stderr
+
+
+@pytest.mark.prove
+def test_scenarios_against_a_real_pdp_end_with_a_verdict_and_a_report(tmp_path: Path) -> None:
+    """A steady load and reloads under load, through the real client, a new edition noticed."""
+    told = subprocess.run(
+        [
+            *(sys.executable, "-m", "loadtests.load", "steady", "reload", "--seconds", "24"),
+            *("--json", "--report", str(tmp_path / "load.html")),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    steady, reload = json.loads(told.stdout)
+    assert (steady["errors_max"], reload["errors_max"]) == (0, 0), told.stderr
+    assert len(reload["outcome"]["revisions"]) > 1
+    assert reload["outcome"]["went_back"] == 0
+    assert told.returncode == (1 if steady["problems"] or reload["problems"] else 0)
+    assert "within their budget" in (tmp_path / "load.html").read_text()
+
+
+def test_scenario_that_does_not_exist_is_refused_with_those_that_do() -> None:
+    """A misspelt scenario must not become no scenario at all."""
+    told = subprocess.run(
+        [sys.executable, "-m", "loadtests.load", "stedy"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert told.returncode == 2
+    assert "no scenario `stedy`; known: steady, burst, ramp, reload" in told.stderr
