@@ -7,7 +7,7 @@ what an author tests is what the PDP answers. The steps, in this order:
     2 no entry of the caller policy is about the caller               DENY(CALLER)
     3 the tenant cannot be resolved                                   InvalidRequestError
     4 no entry covers tenant, resource type and action, and the
-      wish for an explanation and the batch, if there are             DENY(CALLER)
+      wish for an explanation, the batch or the search, if any        DENY(CALLER)
     5 a subject token came and is not verified, or is about somebody
       else, or is denied by the emergency list; or one is required    DENY(IDENTITY)
     6 the caller may not assert subjects of this type                 DENY(CALLER)
@@ -104,7 +104,7 @@ def decide(
     caller: Caller,
     now_ns: int,
     *,
-    batch: bool = False,
+    doing: str = "",
 ) -> tuple[Decision, list[Rule]]:
     """The whole answer to one admitted request, but for time and durability.
 
@@ -116,7 +116,7 @@ def decide(
             what its token proves at `now_ns`.
         caller: the verified workload.
         now_ns: nanoseconds since the epoch; `now` in conditions.
-        batch: whether the request is one of a batch.
+        doing: what the request is a part of: `batch`, `search`, or nothing.
 
     Returns:
         The decision, and the candidate rules it looked at: none when it was
@@ -134,7 +134,7 @@ def decide(
     if not allowed:
         return deny(Cause.CALLER), []
     tenant = resolve_tenant(policies, allowed, request.tenant)
-    covering = callers.covering(caller.spiffe_id, tenant, request, batch=batch)
+    covering = callers.covering(caller.spiffe_id, tenant, request, doing=doing)
     if not covering:
         return deny(Cause.CALLER), []
     token = admitted.token

@@ -28,6 +28,7 @@ from pdp.audit.decision_id import new_decision_id
 from pdp.audit.entry import Received
 from pdp.boundary import Admitted
 from pdp.call import Answer, Call, Moment, Refused, named, with_record
+from pdp.callers import BATCH
 from pdp.decision_point import DecisionPoint
 from pdp.model import Caller, Cause, Decision, Effect, RecordRef, Request, deny
 from pdp.proof import has_ended
@@ -99,7 +100,7 @@ class BatchDecisionPoint(DecisionPoint):
         return answers
 
     async def _answer_batch(self, batch: Batch, caller: Caller, deadline: float) -> list[Answer]:
-        moment = Moment(self._clock.wall_ns(), self._snapshots.current())
+        moment = Moment(self._clock.wall_ns(), self._snapshots.current(), BATCH)
         received = batch.received or [None] * len(batch.questions)
         calls: list[Call] = []
         decisions: list[Decision] = []
@@ -159,7 +160,7 @@ class BatchDecisionPoint(DecisionPoint):
         if None in records or self._clock.monotonic() >= calls[0].deadline:
             return _without_permits(found, Cause.AUDIT)
         # (8) Making the record durable takes time, and a proof may expire meanwhile.
-        later = Moment(self._clock.wall_ns(), moment.snapshot)
+        later = Moment(self._clock.wall_ns(), moment.snapshot, BATCH)
         if later.snapshot is None or later.snapshot.is_stale(later.clock_ns):
             denials = _without_permits(decided, Cause.STALE)
             return await self._recorded(batch, later, calls, denials)

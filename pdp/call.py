@@ -41,17 +41,19 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """What all questions of a batch see: one reading of the clock, one version of the policies.
+    """What questions see that are asked together: one reading of the clock, one version.
 
     Attributes:
         clock_ns: nanoseconds since the epoch.
         snapshot: of the policies.
-        proofs: what each token of the batch proves at this moment, by its whole text; None:
-            nothing. It ends with the batch: nothing is kept by a token's text.
+        doing: what they are a part of, in the word of the caller policy: `batch` or `search`.
+        proofs: what each token of them proves at this moment, by its whole text; None:
+            nothing. It ends with them: nothing is kept by a token's text.
     """
 
     clock_ns: int
     snapshot: Snapshot | None
+    doing: str
     proofs: dict[str, SubjectToken | None] = field(default_factory=dict)
 
 

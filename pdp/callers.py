@@ -16,7 +16,8 @@ from pdp.model import Request
 ANY = "*"
 EXPLAIN = "explain"
 BATCH = "batch"
-MAY = frozenset({EXPLAIN, BATCH, "search"})
+SEARCH = "search"
+MAY = frozenset({EXPLAIN, BATCH, SEARCH})
 # Workloads whose entries are kept; more than any fleet has at once.
 _KNOWN_MAX = 4_096
 
@@ -152,13 +153,20 @@ class CallerPolicy:
         return found
 
     def covering(
-        self, spiffe_id: str, tenant: str, request: Request, *, batch: bool = False
+        self, spiffe_id: str, tenant: str, request: Request, *, doing: str = ""
     ) -> tuple[CallerEntry, ...]:
         """The entries that cover this request, subject aside.
 
         One that asks for an explanation is covered only by an entry that may: an
         explanation shows policies, and entries are not merged here either. The
-        same for one of a batch, which takes much of the PDP at a time.
+        same for one of a batch, which takes much of the PDP at a time, and for one
+        of a search, which lists what nobody named.
+
+        Args:
+            spiffe_id: who asks.
+            tenant: resolved.
+            request: what is asked.
+            doing: what the request is a part of, `batch` or `search`; empty: it is alone.
         """
         resource, action, explain = request.resource.type, request.action.name, request.explain
         return tuple(
@@ -169,7 +177,7 @@ class CallerPolicy:
                 and _covers(entry.resources, resource)
                 and _covers(entry.actions, action)
                 and (not explain or EXPLAIN in entry.may)
-                and (not batch or BATCH in entry.may)
+                and (not doing or doing in entry.may)
             ]
         )
 

@@ -164,6 +164,17 @@ class DecisionPoint:
         """
         return (await self.answer(question, caller, deadline, received)).decision
 
+    def may_name(self, caller: Caller, tenant: str) -> bool:
+        """Whether a request of this caller may be about this tenant. Decides nothing about it."""
+        snapshot = self._snapshots.current()
+        if snapshot is None or snapshot.denials.denies_caller(caller):
+            return False
+        allowed = snapshot.callers.tenants(caller.spiffe_id)
+        try:
+            return admission.resolve_tenant(snapshot.policies, allowed, tenant) == tenant
+        except InvalidRequestError:
+            return False
+
     async def answer(
         self,
         question: Request | Admitted,
@@ -263,7 +274,7 @@ class DecisionPoint:
                 call.admitted,
                 call.caller,
                 call.now_ns,
-                batch=moment is not None,
+                doing=moment.doing if moment else "",
             )
         except InvalidRequestError as error:
             call.invalid = error

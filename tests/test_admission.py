@@ -111,10 +111,10 @@ def test_a_token_that_nobody_checks_twin_without_guard(monkeypatch: pytest.Monke
     real = CallerPolicy.covering
 
     def dropping(
-        self: CallerPolicy, caller: str, tenant: str, request: Request, *, batch: bool
+        self: CallerPolicy, caller: str, tenant: str, request: Request, *, doing: str
     ) -> object:
         object.__setattr__(request, "subject_token", "")
-        return real(self, caller, tenant, request, batch=batch)
+        return real(self, caller, tenant, request, doing=doing)
 
     monkeypatch.setattr(CallerPolicy, "covering", dropping)
     assert ask(token="e30.e30.x").effect is Effect.PERMIT

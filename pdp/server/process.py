@@ -158,7 +158,7 @@ def _check_ports(settings: Settings) -> Offer | None:
     if settings.authzen is None:
         return None
     check_free(settings.authzen.listen, "authzen.listen")
-    return load_offer(settings.authzen)
+    return load_offer(settings.authzen, settings.bundle.tenants)
 
 
 async def _read_keys(

@@ -128,7 +128,7 @@ async def authzen_server(
     """Both doors, over real mutual TLS, deciding about records."""
     policies, callers = records()
     snapshot = now_snapshot(policies={"default": policies}, callers=callers)
-    offer = load_offer(AuthzenSettings(Address("127.0.0.1", 0), base_url))
+    offer = load_offer(AuthzenSettings(Address("127.0.0.1", 0), base_url), ("default",))
     options = {"snapshot": snapshot, "authzen": offer, **options}
     async with running_server(folder, **options) as running:
         listener = running.server.authzen

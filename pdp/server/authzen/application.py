@@ -16,8 +16,7 @@ error go nowhere.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import Any, Final
@@ -29,64 +28,36 @@ from pdp.decision_point import Clock
 from pdp.errors import IdentityError, InvalidRequestError
 from pdp.identity.svid import SvidVerifier
 from pdp.model import Caller, Cause, Effect, deny
-from pdp.server.authzen.connection import HEADER_BYTES_MAX, STATE, Peer
+from pdp.server.authzen.connection import STATE, Peer
 from pdp.server.authzen.evaluations import admit_item, answers, check_request_id, evaluations
-from pdp.server.authzen.messages import JSON, Json, answer, failure, parse_body, question, render
-from pdp.server.authzen.pages import EVALUATION, EVALUATIONS, Offer
+from pdp.server.authzen.head import (
+    REQUEST_ID,
+    Head,
+    Scope,
+    all_of,
+    check_size,
+    declared,
+    read_head,
+    split_path,
+)
+from pdp.server.authzen.messages import JSON, Json, answer, parse_body, question, render
+from pdp.server.authzen.pages import EVALUATION, EVALUATIONS, METADATA, Offer
+from pdp.server.authzen.replies import GoneError, RefusedError, Reply, bad_body
 from pdp.server.batch import QUESTION_WEIGHT
 from pdp.server.overload import Gate
 from pdp.server.pace import Pace
 from pdp.telemetry import Telemetry
 
 Message = MutableMapping[str, Any]
-Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+# The reply to a body, what came before it, who sent it, and when there must be one.
+Answering = Callable[[bytes, Head, Caller, float], Awaitable[Reply]]
 
-REQUEST_ID: Final = b"x-request-id"
 # For reading and writing what the deadline of a decision does not cover.
 _WHOLE_CALL_MARGIN_S: Final = 1.0
 # Items admitted in a row, so that the event loop is not held for long.
 _ROW: Final = 32
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What is sent back.
-
-    Attributes:
-        status: of HTTP.
-        body: JSON.
-        headers: beyond those that every reply has.
-        close: whether the connection ends with it.
-    """
-
-    status: int
-    body: bytes
-    headers: tuple[tuple[bytes, bytes], ...] = ()
-    close: bool = False
-
-
-class _RefusedError(Exception):
-    """The call ends without a decision. Never leaves this module."""
-
-    def __init__(
-        self,
-        status: HTTPStatus,
-        label: str,
-        message: str,
-        header: tuple[bytes, bytes] | None = None,
-        *,
-        close: bool = False,
-    ) -> None:
-        self.label = label
-        body = render(failure(status.value, message))
-        self.reply = Reply(status.value, body, () if header is None else (header,), close)
-        super().__init__(message)
-
-
-class _GoneError(Exception):
-    """Whoever asked has hung up."""
 
 
 class AuthzenDoor:
@@ -127,10 +98,12 @@ class AuthzenDoor:
         self._clock = clock
         self._telemetry = telemetry
         self._pages = {path.encode(): page for path, page in offer.pages.items()}
-        self._evaluation = (offer.prefix + EVALUATION).encode()
-        self._asked = {
-            self._evaluation: self._decide_one,
-            (offer.prefix + EVALUATIONS).encode(): self._decide_many,
+        self._of_tenants = offer.tenants
+        self._prefix = offer.prefix.encode()
+        self._metadata = (METADATA + offer.prefix).encode()
+        self._asked: Mapping[bytes, Answering] = {
+            EVALUATION.encode(): self._decide_one,
+            EVALUATIONS.encode(): self._decide_many,
         }
         # Bodies that are being read, and as long as they say they are.
         self._arriving = 0
@@ -140,8 +113,8 @@ class AuthzenDoor:
         try:
             async with asyncio.timeout(self._limits.deadline_max_s + _WHOLE_CALL_MARGIN_S):
                 reply = await self._replied(scope, receive)
-                await self._send(reply, _request_ids(scope)[:1], send)
-        except _GoneError:
+                await self._send(reply, all_of(scope, REQUEST_ID)[:1], send)
+        except GoneError:
             self._telemetry.count("refused", "gone")
 
     async def _send(self, reply: Reply, request_ids: list[bytes], send: Send) -> None:
@@ -163,15 +136,15 @@ class AuthzenDoor:
     async def _replied(self, scope: Scope, receive: Receive) -> Reply:
         try:
             return await self._reply(scope, receive)
-        except _RefusedError as error:
+        except RefusedError as error:
             refusal = error
         except InvalidRequestError as error:
-            refusal = _RefusedError(HTTPStatus.BAD_REQUEST, "invalid", str(error))
-        except _GoneError:
+            refusal = RefusedError(HTTPStatus.BAD_REQUEST, "invalid", str(error))
+        except GoneError:
             raise
         except Exception as error:  # noqa: BLE001 the door failed: an error status, never a permit
             self._telemetry.log("error", "door_failed", error=type(error).__name__)
-            refusal = _RefusedError(
+            refusal = RefusedError(
                 HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "the server failed", close=True
             )
         self._telemetry.count("refused", refusal.label)
@@ -181,25 +154,26 @@ class AuthzenDoor:
         entered = self._clock.monotonic()
         # (1) Before anything else of the request is looked at.
         caller = self._caller(scope)
-        _check_head(scope)
+        check_size(scope)
         # (2) Byte by byte: nothing is decoded, so nothing is decoded differently elsewhere.
         path = scope["raw_path"]
-        page = self._pages.get(path)
+        page = self._page(path, caller)
         if page is not None:
             self._check_method(scope, "GET")
             return Reply(HTTPStatus.OK, page)
-        decided = self._asked.get(path)
+        tenant, below = split_path(path, self._prefix, self._asked)
+        decided = self._asked.get(below)
         if decided is None:
-            raise _RefusedError(
+            raise RefusedError(
                 HTTPStatus.NOT_FOUND, "unknown", "there is nothing at this path: see the metadata"
             )
         self._check_method(scope, "POST")
-        request_id = _request_id(scope)
+        head = read_head(scope, tenant)
         # (3) Its size is bounded before it comes.
         data = await self._body(scope, receive)
         deadline = entered + self._limits.deadline_default_s - self._limits.answer_reserve_s
         # (4) Before any work is done.
-        single = path == self._evaluation
+        single = below == EVALUATION.encode()
         weight = len(data) if single else self._weight(len(data))
         if reason := self._gate.refusal(deadline - self._clock.monotonic(), weight):
             return self._overloaded(reason, single=single)
@@ -208,10 +182,19 @@ class AuthzenDoor:
             if single:
                 # (5) With others, where there are many; a batch is a row of its own.
                 await self._pace.turn()
-            return await decided(data, request_id, caller, deadline)
+            return await decided(data, head, caller, deadline)
         finally:
             in_time = self._clock.monotonic() < deadline
             self._gate.leave(began, weight, in_time=in_time, single=single)
+
+    def _page(self, path: bytes, caller: Caller) -> bytes | None:
+        """What is served as it is; a tenant's metadata to whoever may name the tenant."""
+        if (page := self._pages.get(path)) is not None:
+            return page
+        tenant, _ = split_path(path, self._metadata, (b"",))
+        page = self._of_tenants.get(tenant)
+        # INVARIANT: to all others there is no such path, be there such a tenant or not.
+        return page if page and self._decision_point.may_name(caller, tenant) else None
 
     def _weight(self, size: int) -> int:
         """What a batch counts for among the bytes in flight, as through the other door."""
@@ -221,40 +204,34 @@ class AuthzenDoor:
         """Deny without looking at the question; how many there are, nobody has counted."""
         self._telemetry.count("overloaded", reason)
         if not single:
-            raise _RefusedError(
+            raise RefusedError(
                 HTTPStatus.SERVICE_UNAVAILABLE, "busy", "more is asked than can be answered in time"
             )
         self._telemetry.count("decisions", Effect.DENY.name, Cause.OVERLOADED.name)
         return Reply(HTTPStatus.OK, render(answer(deny(Cause.OVERLOADED))))
 
-    async def _decide_one(
-        self, data: bytes, request_id: str, caller: Caller, deadline: float
-    ) -> Reply:
-        return await self._answered(parse_body(data), request_id, caller, deadline)
+    async def _decide_one(self, data: bytes, head: Head, caller: Caller, deadline: float) -> Reply:
+        return await self._answered(parse_body(data), head, caller, deadline)
 
-    async def _decide_many(
-        self, data: bytes, request_id: str, caller: Caller, deadline: float
-    ) -> Reply:
+    async def _decide_many(self, data: bytes, head: Head, caller: Caller, deadline: float) -> Reply:
         limits = self._limits
         message = parse_body(data)
         asked = evaluations(message, len(data), limits.batch_items_max, limits.message_bytes_max)
         if asked is None:
-            return await self._answered(message, request_id, caller, deadline)
-        check_request_id(request_id, limits.input)
+            return await self._answered(message, head, caller, deadline)
+        check_request_id(head.request_id, limits.input)
         questions = []
         for number, item in enumerate(asked.items):
-            questions.append(admit_item(item, number, caller, limits.input))
+            questions.append(admit_item(item, number, head, caller, limits.input))
             if not len(questions) % _ROW:
                 await asyncio.sleep(0)
-        batch = Batch(request_id, asked.semantic, questions)
+        batch = Batch(head.request_id, asked.semantic, questions)
         found = await self._decision_point.answer_batch(batch, caller, deadline)
         return Reply(HTTPStatus.OK, render(answers(found, asked.semantic)))
 
-    async def _answered(
-        self, message: Json, request_id: str, caller: Caller, deadline: float
-    ) -> Reply:
+    async def _answered(self, message: Json, head: Head, caller: Caller, deadline: float) -> Reply:
         # (6) The message, then its values.
-        asked = question(message, request_id)
+        asked = question(message, head)
         admitted = boundary.admit(asked, caller, self._limits.input)
         # (7) The rest never raises.
         found = await self._decision_point.answer(admitted, caller, deadline)
@@ -268,7 +245,7 @@ class AuthzenDoor:
             peer: Peer = scope["state"][STATE]
             return self._verifier.caller(peer.auth_context, peer.address, self._clock.wall_ns())
         except IdentityError as error:
-            raise _RefusedError(
+            raise RefusedError(
                 HTTPStatus.UNAUTHORIZED,
                 "unauthenticated",
                 str(error),
@@ -278,7 +255,7 @@ class AuthzenDoor:
 
     def _check_method(self, scope: Scope, method: str) -> None:
         if scope["method"] != method:
-            raise _RefusedError(
+            raise RefusedError(
                 HTTPStatus.METHOD_NOT_ALLOWED,
                 "unknown",
                 f"only {method} is answered here",
@@ -292,9 +269,9 @@ class AuthzenDoor:
         A refusal here ends the connection: what is left of the body is not read.
         """
         bytes_max = self._limits.message_bytes_max
-        expected = _declared(scope, bytes_max)
+        expected = declared(scope, bytes_max)
         if self._arriving + expected > self._limits.bytes_in_flight_max:
-            raise _RefusedError(
+            raise RefusedError(
                 HTTPStatus.SERVICE_UNAVAILABLE, "busy", "too much is arriving at once", close=True
             )
         self._arriving += expected
@@ -302,24 +279,9 @@ class AuthzenDoor:
             async with asyncio.timeout(self._limits.deadline_max_s):
                 return await _read(receive, bytes_max)
         except TimeoutError:
-            raise _invalid(f"took longer than {self._limits.deadline_max_s:g} s") from None
+            raise bad_body(f"took longer than {self._limits.deadline_max_s:g} s") from None
         finally:
             self._arriving -= expected
-
-
-def _check_head(scope: Scope) -> None:
-    """Bound what comes before the body; h11 bounds only what has not come to its end.
-
-    Raises:
-        _RefusedError: it is longer.
-    """
-    if sum(len(name) + len(value) for name, value in scope["headers"]) > HEADER_BYTES_MAX:
-        raise _RefusedError(
-            HTTPStatus.BAD_REQUEST,
-            "invalid",
-            f"the headers are longer than {HEADER_BYTES_MAX} bytes",
-            close=True,
-        )
 
 
 async def _read(receive: Receive, bytes_max: int) -> bytes:
@@ -328,58 +290,9 @@ async def _read(receive: Receive, bytes_max: int) -> bytes:
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise _GoneError
+            raise GoneError
         data += message["body"]
         if len(data) > bytes_max:
-            raise _invalid(f"is longer than {bytes_max} bytes")
+            raise bad_body(f"is longer than {bytes_max} bytes")
         more = message["more_body"]
     return bytes(data)
-
-
-def _declared(scope: Scope, bytes_max: int) -> int:
-    """Bytes of the body, as it says, or as many as there may be.
-
-    Raises:
-        _RefusedError: more than there may be, or not JSON as it is.
-    """
-    headers = scope["headers"]
-    kinds = [value for name, value in headers if name == b"content-type"]
-    kind = kinds[0].decode("latin-1").partition(";")[0].strip().lower() if len(kinds) == 1 else ""
-    if kind != JSON:
-        raise _RefusedError(
-            HTTPStatus.BAD_REQUEST, "invalid", f"`content-type` must be `{JSON}`", close=True
-        )
-    if any(name == b"content-encoding" for name, _ in headers):
-        # A question is small; what unpacks to much is never unpacked.
-        raise _RefusedError(
-            HTTPStatus.BAD_REQUEST, "invalid", "`content-encoding` is not supported", close=True
-        )
-    # h11 has checked that there is at most one and that it is a number.
-    lengths = [int(value) for name, value in headers if name == b"content-length"]
-    expected = lengths[0] if lengths else bytes_max
-    if expected > bytes_max:
-        raise _invalid(f"is longer than {bytes_max} bytes")
-    return expected
-
-
-def _invalid(reason: str) -> _RefusedError:
-    error = InvalidRequestError("body", reason)
-    return _RefusedError(HTTPStatus.BAD_REQUEST, "invalid", str(error), close=True)
-
-
-def _request_ids(scope: Scope) -> list[bytes]:
-    return [value for name, value in scope["headers"] if name == REQUEST_ID]
-
-
-def _request_id(scope: Scope) -> str:
-    """For the record; empty if there is none. It goes back as it came in either case.
-
-    Raises:
-        _RefusedError: there are two.
-    """
-    found = _request_ids(scope)
-    if len(found) > 1:
-        raise _RefusedError(
-            HTTPStatus.BAD_REQUEST, "invalid", "`x-request-id` was sent twice", close=True
-        )
-    return found[0].decode("latin-1") if found else ""

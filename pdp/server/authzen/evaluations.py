@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from pdp import boundary
@@ -12,6 +12,7 @@ from pdp.boundary import Admitted, InputLimits
 from pdp.call import Answer, Refused
 from pdp.errors import InvalidRequestError
 from pdp.model import Action, Caller, Request, Resource, Subject
+from pdp.server.authzen.head import Head
 from pdp.server.authzen.messages import Json, answer, failure, question, render
 
 SEMANTICS: Final = {
@@ -88,16 +89,25 @@ def check_request_id(request_id: str, limits: InputLimits) -> None:
 
 
 def admit_item(
-    item: Mapping[str, Any] | None, number: int, caller: Caller, limits: InputLimits
+    item: Mapping[str, Any] | None, number: int, head: Head, caller: Caller, limits: InputLimits
 ) -> Admitted | Refused:
-    """One item, as if it came alone; one that is wrong does not spoil the others."""
-    request_id = str(number)
+    """One item, as if it came alone; one that is wrong does not spoil the others.
+
+    The tenant and the token, which come before the body, are those of each item.
+    """
+    own = replace(head, request_id=str(number))
     try:
         if item is None:
             raise InvalidRequestError("", "must be an object")  # noqa: TRY301 with the others
-        return boundary.admit(question(item, request_id), caller, limits)
+        return boundary.admit(question(item, own), caller, limits)
     except InvalidRequestError as error:
-        nobody = Request(Subject("", ""), Action(""), Resource("", ""), request_id=request_id)
+        nobody = Request(
+            Subject("", ""),
+            Action(""),
+            Resource("", ""),
+            tenant=head.tenant,
+            request_id=own.request_id,
+        )
         place = f"evaluations[{number}]" + ("." if error.field else "")
         return Refused(nobody, error.below(place))
 

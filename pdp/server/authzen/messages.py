@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from pdp import value_json
 from pdp.errors import InvalidRequestError
@@ -40,7 +40,23 @@ def parse_body(data: bytes) -> Json:
     return found
 
 
-def question(message: Mapping[str, Any], request_id: str) -> Request:
+class Beside(Protocol):
+    """What a question says outside of its body: `pdp.server.authzen.head.Head`."""
+
+    @property
+    def request_id(self) -> str:
+        """For the record."""
+
+    @property
+    def tenant(self) -> str:
+        """As the path says."""
+
+    @property
+    def subject_token(self) -> str:
+        """Unverified."""
+
+
+def question(message: Mapping[str, Any], head: Beside) -> Request:
     """One evaluation.
 
     The kinds of names and properties are judged by `pdp.boundary.admit`, after
@@ -49,19 +65,26 @@ def question(message: Mapping[str, Any], request_id: str) -> Request:
     Raises:
         InvalidRequestError: an entity is missing or is no object.
     """
-    subject = _entity(message, "subject")
-    action = _entity(message, "action")
-    resource = _entity(message, "resource")
+    subject = entity(message, "subject")
+    action = entity(message, "action")
+    resource = entity(message, "resource")
     return Request(
         Subject(subject.get("type", ""), subject.get("id", ""), subject.get("properties", {})),
         Action(action.get("name", ""), action.get("properties", {})),
         Resource(resource.get("type", ""), resource.get("id", ""), resource.get("properties", {})),
         message.get("context", {}),
-        request_id=request_id,
+        tenant=head.tenant,
+        request_id=head.request_id,
+        subject_token=head.subject_token,
     )
 
 
-def _entity(message: Mapping[str, Any], name: str) -> Json:
+def entity(message: Mapping[str, Any], name: str) -> Json:
+    """A member that must be there and be an object.
+
+    Raises:
+        InvalidRequestError: it is not.
+    """
     if name not in message:
         raise InvalidRequestError(name, "is required")
     found = message[name]

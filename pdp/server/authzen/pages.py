@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -36,15 +36,21 @@ class Offer:
         listen: address and port.
         prefix: the path of the base URL, before all paths but the metadata's.
         pages: what GET answers, by path.
+        tenants: the metadata of each tenant; who may not name it finds none.
     """
 
     listen: Address
     prefix: str
     pages: Mapping[str, bytes]
+    tenants: Mapping[str, bytes] = field(default_factory=dict)
 
 
-def load_offer(settings: AuthzenSettings) -> Offer:
+def load_offer(settings: AuthzenSettings, tenants: Iterable[str] = ()) -> Offer:
     """Judge the settings and make the pages.
+
+    Args:
+        settings: of the door.
+        tenants: that this PDP serves; each has its own endpoints, below its name.
 
     Raises:
         ConfigurationError: the file of the signed metadata cannot be served.
@@ -56,16 +62,30 @@ def load_offer(settings: AuthzenSettings) -> Offer:
             openapi(settings.base_url, EVALUATION, EVALUATIONS, METADATA + prefix)
         ),
     }
-    return Offer(settings.listen, prefix, pages)
+    of_tenants = {tenant: render(plain_metadata(settings, tenant)) for tenant in tenants}
+    return Offer(settings.listen, prefix, pages, of_tenants)
 
 
 def metadata(settings: AuthzenSettings) -> Json:
-    """The document of AuthZEN section "Metadata": an endpoint that is absent is not offered.
+    """The document of AuthZEN section "Metadata", with what was signed of it.
 
     Raises:
         ConfigurationError: as `load_offer`.
     """
-    base = settings.base_url
+    found = plain_metadata(settings)
+    if settings.signed_metadata is not None:
+        found["signed_metadata"] = _signed(settings)
+    return found
+
+
+def plain_metadata(settings: AuthzenSettings, tenant: str = "") -> Json:
+    """Without what was signed. An endpoint that is absent is not offered.
+
+    Args:
+        settings: of the door.
+        tenant: whose; empty: of whoever has only one.
+    """
+    base = settings.base_url + (f"/{tenant}" if tenant else "")
     found: Json = {
         "policy_decision_point": base,
         "access_evaluation_endpoint": base + EVALUATION,
@@ -74,8 +94,6 @@ def metadata(settings: AuthzenSettings) -> Json:
     # What has no values is left out, as in all metadata documents of OAuth's kind.
     if settings.capabilities:
         found["capabilities"] = list(settings.capabilities)
-    if settings.signed_metadata is not None:
-        found["signed_metadata"] = _signed(settings)
     return found
 
 
