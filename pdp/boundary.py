@@ -16,6 +16,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from pdp.errors import ConfigurationError, InvalidRequestError, member
+from pdp.fetched import Completion
 from pdp.model import Caller, Request
 from pdp.subject_token import TOKEN, TOKEN_ROLES, SubjectToken
 from pdp.values import (
@@ -70,14 +71,21 @@ class InputLimits:
 class Admitted:
     """A request that passed the boundary, and the names a condition sees.
 
-    INVARIANT: made by `admit` only, and from another by `with_token`. Nothing
-    behind the boundary looks at a bare `Request`.
+    INVARIANT: made by `admit` only, and from another by `with_token` and by
+    `pdp.provided`. Nothing behind the boundary looks at a bare `Request`.
     """
 
     request: Request
     attributes: Mapping[str, Value]
     # What the request's subject token proves, verified; None: there is none, or it proves nothing.
     token: SubjectToken | None = None
+    # How `attributes` were completed by what providers said; None: they are the caller's own.
+    completion: Completion | None = None
+
+    @property
+    def sent(self) -> Mapping[str, Value]:
+        """The attributes as the caller sent them."""
+        return self.attributes if self.completion is None else self.completion.sent
 
 
 def with_token(admitted: Admitted, token: SubjectToken) -> Admitted:
@@ -249,6 +257,18 @@ def admit_claims(claims: object, limits: InputLimits) -> dict[str, Value]:
         InvalidRequestError: a claim is out of range, nested too deep, or no text.
     """
     return _Intake(limits).properties(claims, "token")
+
+
+def admit_values(values: object, limits: InputLimits) -> dict[str, Value]:
+    """Judge what a provider said of a subject or a resource like any other input.
+
+    Returns:
+        A plain copy.
+
+    Raises:
+        InvalidRequestError: something is out of range, nested too deep, or no value.
+    """
+    return _Intake(limits).properties(values, "values")
 
 
 def fits(message_bytes: int, limits: InputLimits) -> bool:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from pdp import engine
 from pdp.boundary import Admitted
+from pdp.cel.partial import known
 from pdp.cel.trace import Seen, Site, Trace, Tracer
 from pdp.errors import member
 from pdp.explanation import (
@@ -262,7 +263,7 @@ class _Explainer:
         if (gap := gap_in(ROLES_PATH, self.facts.attributes)) is not None:
             self.missing[gap] = None
             return f"no such attribute: `{gap}`"
-        properties = self.facts.attributes["subject.properties"]
+        properties = known(self.facts.attributes)["subject.properties"]
         if isinstance(properties, dict) and listed(properties.get("roles")) is not None:
             return "the claim of the token that lists roles is not a list of strings"
         return f"`{written(ROLES_PATH)}` is not a list of strings"
@@ -366,7 +367,7 @@ def gap_in(path: tuple[str, ...], attributes: Mapping[str, Value]) -> str | None
     A step into something that has no members is no gap: a value is there, of
     the wrong kind.
     """
-    value: object = attributes
+    value: object = known(attributes)
     for length, step in enumerate(path, 1):
         if not isinstance(value, Mapping):
             return None

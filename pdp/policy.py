@@ -19,6 +19,7 @@ from pdp.cel.limits import EvaluationLimits
 from pdp.cel.syntax import Expression
 from pdp.errors import PolicyError
 from pdp.model import Cause, Decision, Effect, Obligation, Reason, Verdict, deny
+from pdp.provided import Provided, ProviderDocument
 from pdp.roles import ROLES_PATH, Facts, StaticRole
 from pdp.schema import SchemaDocument
 from pdp.schema_check import Schemas
@@ -133,15 +134,18 @@ class PolicySet:
         documents: Iterable[PolicyDocument],
         limits: EvaluationLimits,
         schemas: Iterable[SchemaDocument] = (),
+        providers: Iterable[ProviderDocument] = (),
     ) -> None:
         """Compile.
 
         Raises:
-            PolicyError: no document, a document without rules, a duplicate
-                name, an undefined role, an expression or a schema that does
-                not compile.
+            PolicyError: no document, a document without rules, a duplicate name, an undefined
+                role, an expression, a schema or a provider that does not compile.
         """
-        self._schemas = Schemas(schemas)
+        schemas, providers = tuple(schemas), tuple(providers)
+        # None: callers send everything there is.
+        self.provided = Provided(providers, schemas) if providers else None
+        self._schemas = Schemas(self.provided.unowned(schemas) if self.provided else schemas)
         self._by_type: dict[str, ByAction[Rule]] = {}
         self._of_every_type: ByAction[Rule] = ByAction()
         self._names: set[str] = set()
@@ -184,6 +188,7 @@ class PolicySet:
         """
         made = object.__new__(PolicySet)
         made._schemas, made._names, made._found = self._schemas, self._names, Kept()
+        made.provided = self.provided
         made._by_type, made._of_every_type = dict(self._by_type), self._of_every_type
         made._rules = [rule for rule in self._rules if rule.name not in names]
         made._rules += () if other is None else other.rules
@@ -237,19 +242,28 @@ class PolicySet:
 
     def rules_about(self, resource_type: str) -> list[Rule]:
         """Every rule that holds for a resource type, whatever its actions and times. To explain."""
-        own = self._by_type.get(resource_type)
-        return [*self._of_every_type.rules, *(() if own is None else own.rules)]
+        return [*self._of_every_type.rules, *self._by_type.get(resource_type, ByAction()).rules]
 
     def decide(self, admitted: Admitted, now_ns: int) -> tuple[Decision, list[Rule]]:
         """The law on this set: the decision, and the candidates it looked at.
 
-        INVARIANT: the schemas first. Whoever decides through this set has had
-        the request compared with them; nothing else may come before the rules.
+        INVARIANT: what providers own and the schemas first; nothing else may come before
+        the rules. Where a candidate may read what a provider owns, and nobody
+        has asked it yet (`Provided.complete`), the answer is DENY(INDETERMINATE).
         """
-        if violation := self._schemas.violation(admitted.attributes):
+        sent, provided = admitted.sent, self.provided
+        if provided is not None and (violation := provided.violation(sent)):
+            return replace(deny(Cause.IDENTITY), schema_violation=violation), []
+        if violation := self._schemas.violation(sent):
             return replace(deny(Cause.SCHEMA), schema_violation=violation), []
         request = admitted.request
         rules = self._candidates(request.resource.type, request.action.name)
+        if provided is not None and admitted.completion is None:
+            current = list(rules.current(now_ns))
+            if provided.wanted(sent, current):
+                return deny(Cause.INDETERMINATE), current
+            # What no rule is known to read is an error, should one read it after all.
+            admitted = provided.complete(admitted, {})
         facts = Facts({**admitted.attributes, "now": Timestamp(now_ns)})
         decision = engine.decide(rules.possible(facts.held, now_ns), facts)
         return decision, list(rules.current(now_ns))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from pdp.cel.partial import known
 from pdp.model import Verdict
 from pdp.subject_token import TOKEN_ROLES
 from pdp.values import Value
@@ -29,7 +30,10 @@ class Facts:
     surely: frozenset[str] = field(init=False, default=frozenset())
 
     def __post_init__(self) -> None:
-        properties = self.attributes["subject.properties"]
+        properties = self.attributes.get("subject.properties")
+        if properties is None:
+            # Not whole: if it is the roles that are not known, they are not in what is.
+            properties = known(self.attributes)["subject.properties"]
         self.held = listed(properties.get("roles") if isinstance(properties, dict) else None)
         if TOKEN_ROLES in self.attributes:
             self._join(listed(self.attributes[TOKEN_ROLES]))

@@ -105,6 +105,15 @@ _Test: TypeAlias = Callable[[Any], bool]
 _MISSING: Final = object()
 
 
+def check_of(schema: Schema) -> Check:
+    """What one schema lets through, by itself.
+
+    Raises:
+        PolicyError: it is too large or too deep, or lets nothing through.
+    """
+    return _Compiler().check(schema, 1)
+
+
 class _Compiler:
     """Turns one schema into closures, within limits."""
 

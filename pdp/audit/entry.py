@@ -16,6 +16,7 @@ from typing import Final, cast
 
 from pdp.audit.log import ENTRY_BYTES_MAX
 from pdp.boundary import Admitted
+from pdp.cel.partial import known
 from pdp.errors import member
 from pdp.model import Caller, Decision, Effect, Request
 from pdp.policy import Rule
@@ -91,7 +92,7 @@ class Evidence:
 
 def canonical_digest(admitted: Admitted) -> bytes:
     """SHA-256 of the canonical form of a request that came without a door."""
-    request, attributes = admitted.request, admitted.attributes
+    request, attributes = admitted.request, admitted.sent
     whole: dict[str, Value] = {
         "subject": attributes["subject"],
         "action": attributes["action"],
@@ -115,7 +116,7 @@ def attributes_read(
     is what the rule met.
     """
     reads = tuple(rule.reads for rule in rules)
-    found = _select(_paths(reads), attributes, now_ns)
+    found = _select(_paths(reads), known(attributes), now_ns)
     # Roles are held through the token too; where in it, the policy does not know.
     if TOKEN_ROLES in attributes and any(ROLES_PATH in paths for paths in reads):
         found[TOKEN_ROLES] = attributes[TOKEN_ROLES]
@@ -124,7 +125,7 @@ def attributes_read(
 
 def all_attributes(attributes: Mapping[str, Value], now_ns: int) -> dict[str, Value]:
     """Every property and the context."""
-    return _select(_paths((_EVERYTHING,)), attributes, now_ns)
+    return _select(_paths((_EVERYTHING,)), known(attributes), now_ns)
 
 
 @functools.lru_cache(maxsize=1_024)

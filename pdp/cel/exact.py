@@ -10,10 +10,12 @@ No recursion but over the plan, whose depth is limited.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, TypeAlias
 
+from pdp.cel import partial
 from pdp.cel import plan as plans
-from pdp.cel.containers import has, insert_all, items, pairs, select
+from pdp.cel.containers import insert_all, items, pairs
 from pdp.cel.cost import Meter, charge
 from pdp.cel.library.rows import Function
 from pdp.cel.plan import Macro, Plan, Program
@@ -81,7 +83,15 @@ class Builder:
         self.definitions: dict[int, Step] = {}
 
     def step(self, plan: Plan) -> Step:
-        """The closure of one plan."""
+        """The closure of one plan. INVARIANT: its value is whole (`pdp.cel.partial`)."""
+        made = self._made(plan)
+        return _whole(made) if isinstance(plan, _MAY_BE_PARTIAL) else made
+
+    def part(self, plan: Plan) -> Step:
+        """The same for what looks into a map under a key: the map may be partial."""
+        return self._made(plan)
+
+    def _made(self, plan: Plan) -> Step:
         made: Step
         match plan:
             case plans.Constant() | plans.Attribute() | plans.Local() | plans.Bound() | plans.Use():
@@ -91,9 +101,11 @@ class Builder:
             case plans.Otherwise(first, second, unwrap):
                 made = _otherwise(self.step(first), self.step(second), unwrap=unwrap)
             case plans.Field(operand, name):
-                made = _field(self.step(operand), name)
+                made = _field(self.part(operand), name)
             case plans.Present(operand, name):
-                made = _present(self.step(operand), name)
+                made = _present(self.part(operand), name)
+            case plans.Apply(function, arguments) if function in partial.LOOK_INTO:
+                made = self._look(function, arguments)
             case plans.Apply(function, arguments):
                 made = _apply(function, [self.step(argument) for argument in arguments])
             case plans.Both(left, right):
@@ -125,8 +137,16 @@ class Builder:
                 return _bound(slot)
             case plans.Use(definition):
                 if id(definition) not in self.definitions:
-                    self.definitions[id(definition)] = self.step(definition.body)
+                    self.definitions[id(definition)] = self.part(definition.body)
                 return self.definitions[id(definition)]
+
+    def _look(self, function: Function, arguments: tuple[Plan, ...]) -> Step:
+        at, call = partial.LOOK_INTO[function]
+        steps = [
+            self.part(argument) if number == at else self.step(argument)
+            for number, argument in enumerate(arguments)
+        ]
+        return _apply(replace(function, call=call), steps)
 
     def _loop(self, plan: plans.Loop) -> Step:
         source = self.step(plan.source)
@@ -148,22 +168,24 @@ class Builder:
         return _quantifier(elements, test, by=plan.macro is Macro.EXISTS)
 
 
-def _attribute(name: str) -> Step:
-    def step(run: Run) -> Datum:
-        if name in run.attributes:
-            return run.attributes[name]
-        message = f"no such attribute: `{name}`"
-        raise CelError(message)
+# What else comes to a value of its own never is.
+_MAY_BE_PARTIAL = (plans.Attribute, plans.Field, plans.Apply, plans.Use)
 
-    return step
+
+def _whole(made: Step) -> Step:
+    return lambda run: partial.whole(made(run))
+
+
+def _attribute(name: str) -> Step:
+    return lambda run: partial.attribute(run.attributes, name)
 
 
 def _field(of: Step, name: str) -> Step:
-    return lambda run: select(of(run), name)
+    return lambda run: partial.select(of(run), name)
 
 
 def _present(of: Step, name: str) -> Step:
-    return lambda run: has(of(run), name)
+    return lambda run: partial.has(of(run), name)
 
 
 def _list(steps: list[Step], optional: frozenset[int]) -> Step:

@@ -31,6 +31,7 @@ from pdp.cel import plan as plans
 from pdp.cel.cost import BudgetSpentError, Meter, charge
 from pdp.cel.exact import Builder, Failed, Run, Step
 from pdp.cel.limits import EvaluationLimits
+from pdp.cel.partial import shown
 from pdp.cel.plan import Macro, Plan, children, path_of
 from pdp.cel.resolve import Origin, resolve
 from pdp.cel.spans import Span, Text
@@ -347,7 +348,13 @@ class _TracingBuilder(Builder):
 
     def step(self, plan: Plan) -> Step:
         """The closure of one plan, listened to."""
-        made = super().step(plan)
+        return self._listened(plan, super().step(plan))
+
+    def part(self, plan: Plan) -> Step:
+        """The same of one that may be partial."""
+        return self._listened(plan, super().part(plan))
+
+    def _listened(self, plan: Plan, made: Step) -> Step:
         at = self._survey.ids.get(id(plan))
         if at is None:
             return made
@@ -385,7 +392,7 @@ def _listen(made: Step, at: int, slots: list[tuple[str, int]]) -> Step:
         note.trues += value is True
         note.falses += value is False
         if keep:
-            note.samples.append(Sample(value, "", bindings))
+            note.samples.append(Sample(shown(value), "", bindings))
         return value
 
     return step

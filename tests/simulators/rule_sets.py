@@ -37,6 +37,8 @@ from pdp.model import (
     Verdict,
 )
 from pdp.policy import EVERY_RESOURCE, PolicyDocument, PolicySet, RoleDocument, RuleDocument
+from pdp.provided import ProviderDocument
+from pdp.schema import SchemaDocument
 from pdp.values import Timestamp, Value
 
 # Small, so that the bombs below spend it.
@@ -229,7 +231,11 @@ def request(chance: random.Random) -> Request:
     )
 
 
-def build(rule_set: RuleSet) -> PolicySet:
+def build(
+    rule_set: RuleSet,
+    schemas: Sequence[SchemaDocument] = (),
+    providers: Sequence[ProviderDocument] = (),
+) -> PolicySet:
     """The rule set as the PDP holds it."""
     pool = expressions()
 
@@ -269,7 +275,7 @@ def build(rule_set: RuleSet) -> PolicySet:
     with patch.object(
         policy_module, "compile_expression", lambda found, *_: compiled(found.source)
     ):
-        return PolicySet(documents, LIMITS)
+        return PolicySet(documents, LIMITS, schemas, providers)
 
 
 def admitted(request: Request) -> Admitted:
