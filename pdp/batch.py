@@ -18,7 +18,6 @@ into use does not change the batch.
 from __future__ import annotations
 
 import asyncio
-import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -30,26 +29,13 @@ from pdp.boundary import Admitted
 from pdp.call import Answer, Call, Moment, Refused, named, with_record
 from pdp.callers import BATCH
 from pdp.decision_point import DecisionPoint
-from pdp.model import Caller, Cause, Decision, Effect, RecordRef, Request, deny
+from pdp.model import Caller, Cause, Decision, Effect, RecordRef, Request, Semantic, deny
 from pdp.proof import has_ended
+
+__all__ = ["Batch", "BatchDecisionPoint", "Semantic"]
 
 # Decided in a row, so that the event loop is not held for long (`pdp.server.pace` has the same).
 _ROW: Final = 32
-
-
-class Semantic(enum.Enum):
-    """Which questions of a batch are decided: AuthZEN's three. Numbers are the wire's."""
-
-    EXECUTE_ALL = 1
-    DENY_ON_FIRST_DENY = 2
-    PERMIT_ON_FIRST_PERMIT = 3
-
-    def ends(self, decision: Decision) -> bool:
-        """Whether no question after this one is decided."""
-        if self is Semantic.EXECUTE_ALL:
-            return False
-        permits = decision.effect is Effect.PERMIT
-        return permits is (self is Semantic.PERMIT_ON_FIRST_PERMIT)
 
 
 @dataclass(frozen=True, slots=True)

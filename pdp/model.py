@@ -280,6 +280,21 @@ class Decision:
         return self.effect is Effect.PERMIT
 
 
+class Semantic(enum.Enum):
+    """Which questions of a batch are decided: AuthZEN's three. Numbers are the wire's."""
+
+    EXECUTE_ALL = 1
+    DENY_ON_FIRST_DENY = 2
+    PERMIT_ON_FIRST_PERMIT = 3
+
+    def ends(self, decision: Decision) -> bool:
+        """Whether no question after this one is decided."""
+        if self is Semantic.EXECUTE_ALL:
+            return False
+        permits = decision.effect is Effect.PERMIT
+        return permits is (self is Semantic.PERMIT_ON_FIRST_PERMIT)
+
+
 def deny(cause: Cause, rules: tuple[str, ...] = ()) -> Decision:
     """A denial with its cause."""
     return Decision(Effect.DENY, cause, rules)

@@ -120,6 +120,7 @@ CLIENT_MODULES = frozenset(
         "pdp.boundary",
         "pdp.value_codec",
         "pdp.wire",
+        "pdp.wire_batch",
         "pdp.explanation",
         "pdp.explanation_codec",
     }

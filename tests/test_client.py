@@ -37,6 +37,7 @@ from pdp_client import (
     Obligation,
     Resource,
     Subject,
+    _channel,
     _endpoint,
     sync,
 )
@@ -502,7 +503,7 @@ def test_no_option_permits_on_failure(kind: type[Any]) -> None:
 
 def test_no_plaintext() -> None:
     """Neither driver can make a channel without TLS."""
-    for module in (sync, sys.modules["pdp_client.aio"], _endpoint):
+    for module in (sync, sys.modules["pdp_client.aio"], _endpoint, _channel):
         assert "insecure" not in inspect.getsource(module)
 
 
@@ -521,8 +522,8 @@ def test_proxies_twin_without_guard(
     firing_range: FiringRange, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without the guard the call goes to the proxy."""
-    left = tuple(o for o in _endpoint.CHANNEL_OPTIONS if o[0] != "grpc.enable_http_proxy")
-    monkeypatch.setattr(_endpoint, "CHANNEL_OPTIONS", left)
+    left = tuple(o for o in _channel.CHANNEL_OPTIONS if o[0] != "grpc.enable_http_proxy")
+    monkeypatch.setattr(_channel, "CHANNEL_OPTIONS", left)
     with refusing() as port:
         monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{port}")
         monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{port}")
@@ -596,7 +597,7 @@ def test_stand_ins_are_as_strict_as_the_client() -> None:
 @pytest.mark.parametrize(("real", "double"), [(Client, DenyAll), (AsyncClient, AsyncDenyAll)])
 def test_stand_ins_have_the_clients_signatures(real: type[Any], double: type[Any]) -> None:
     """What type-checks against a stand-in does against the client."""
-    for name in ("authorize", "enforce", "close"):
+    for name in ("authorize", "authorize_batch", "enforce", "close"):
         assert inspect.signature(getattr(real, name)) == inspect.signature(getattr(double, name))
 
 

@@ -398,9 +398,9 @@ def test_many_threads_do_not_lose_count(firing_range: FiringRange) -> None:
             attempts: Counter[int] = Counter()
             attempt = client._attempt
 
-            def counted(call: Call) -> Outcome:
+            def counted(method: str, call: Call) -> Outcome:
                 attempts[threading.get_ident()] += 1
-                return attempt(call)
+                return attempt(method, call)
 
             client._attempt = counted  # type: ignore[method-assign]
             with ThreadPoolExecutor(16) as pool:

@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from pdp import wire
 from pdp.model import Action, Cause, Decision, Effect, Resource, Subject
 from pdp.v1 import authorization_pb2 as pb
-from pdp_client import AccessDenied, _arguments, _core
+from pdp_client import AccessDenied, _arguments, _attempts, _core
 from pdp_client._core import Call, Outcome, Refusal, Status
 from pdp_client._throttle import RetryThrottle
 from tests.conftest import ROOT
@@ -197,7 +197,7 @@ def _no_check(*_: object) -> None:
     [
         ("_check_request_id", "wrong_request_id"),
         ("_check_request_digest", "wrong_digest"),
-        ("_check_obligations", "obligation_unknown"),
+        ("check_obligations", "obligation_unknown"),
     ],
 )
 def test_spoilt_permit_twin_without_guard(
@@ -284,7 +284,7 @@ def tried(
         status, at = next(endings)
         return Outcome(status, None, "", at, pushback)
 
-    rules = _core.attempts(deadline, lambda outcome: _core.worth_another(outcome, shared))
+    rules = _attempts.attempts(deadline, lambda outcome: _attempts.worth_another(outcome, shared))
     return tenacity.Retrying(sleep=pauses.append, **rules)(attempt), pauses
 
 
@@ -312,7 +312,7 @@ def test_no_retry_that_would_end_past_the_deadline() -> None:
 
 def test_no_retry_past_the_deadline_twin_without_guard(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the guard the second attempt is made, for nothing."""
-    monkeypatch.setattr(_core._BudgetWouldBeSpent, "__call__", lambda *_: False)
+    monkeypatch.setattr(_attempts._BudgetWouldBeSpent, "__call__", lambda *_: False)
     assert tried([(14, 0.996), (14, 1.5)])[0].at == 1.5
 
 

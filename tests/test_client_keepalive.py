@@ -17,7 +17,7 @@ import pytest
 from pdp.config.settings import Limits
 from pdp.server.listener import server_options
 from pdp.v1 import authorization_pb2 as pb
-from pdp_client import Cause, Client, Resource, Subject, _endpoint
+from pdp_client import Cause, Client, Resource, Subject, _channel
 from tests.conftest import Ledger
 from tests.simulators.faults import SERVICE, FiringRange, Plan, Proxy, ScriptedPdp, honest_permit
 
@@ -37,7 +37,7 @@ def firing_range(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FiringRan
 
 def options(patch: pytest.MonkeyPatch, **changes: int | None) -> None:
     """Change options of channels made from now on; None leaves one out."""
-    found = dict(_endpoint.CHANNEL_OPTIONS)
+    found = dict(_channel.CHANNEL_OPTIONS)
     for name, value in changes.items():
         full = f"grpc.{name}"
         assert full in found
@@ -45,7 +45,7 @@ def options(patch: pytest.MonkeyPatch, **changes: int | None) -> None:
             del found[full]
         else:
             found[full] = value
-    patch.setattr(_endpoint, "CHANNEL_OPTIONS", tuple(found.items()))
+    patch.setattr(_channel, "CHANNEL_OPTIONS", tuple(found.items()))
 
 
 def quick(patch: pytest.MonkeyPatch) -> None:
@@ -137,7 +137,7 @@ def test_a_frozen_peer_is_denied_in_time_and_asked_again_when_it_wakes(
 def test_the_pdp_allows_the_clients_pings() -> None:
     """Pings come half as often as the PDP would take them, and it takes them without calls."""
     ours, theirs = (
-        dict(_endpoint.CHANNEL_OPTIONS),
+        dict(_channel.CHANNEL_OPTIONS),
         dict(server_options(Limits(), Limits().connection_age_max_s)),
     )
     allowed_ms = theirs["grpc.http2.min_ping_interval_without_data_ms"]

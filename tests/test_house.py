@@ -47,6 +47,7 @@ PARTS = (
     ("clients/python/pdp_client/", ()),
     ("pdp/v1/", ()),
     ("pdp/wire.py", ()),
+    ("pdp/wire_batch.py", ()),
     ("pdp/values.py", ()),
     ("pdp/model.py", ()),
     ("pdp/errors.py", ()),

@@ -146,8 +146,113 @@ def _varint(number: int) -> bytes:
     return bytes(out)
 
 
+def _without(place: int) -> Callable[[pb.AuthorizeBatchResponse], None]:
+    def without(answer: pb.AuthorizeBatchResponse) -> None:
+        del answer.items[place]
+
+    return without
+
+
+def _items_changed(place: int, **fields: Any) -> Callable[[pb.AuthorizeBatchResponse], None]:
+    return lambda answer: answer.items[place].MergeFrom(pb.AuthorizeResponse(**fields))
+
+
+def _exchanged(*fields: str) -> Callable[[pb.AuthorizeBatchResponse], None]:
+    """The first two answers have each other's."""
+
+    def exchange(answer: pb.AuthorizeBatchResponse) -> None:
+        first, second = answer.items[0], answer.items[1]
+        for field in fields:
+            kept = getattr(first, field)
+            setattr(first, field, getattr(second, field))
+            setattr(second, field, kept)
+
+    return exchange
+
+
+def _again(answer: pb.AuthorizeBatchResponse) -> None:
+    answer.items.append(answer.items[0])
+
+
+def _again_in_place_of_another(answer: pb.AuthorizeBatchResponse) -> None:
+    answer.items[1].CopyFrom(answer.items[0])
+
+
+def _another_beside_them(answer: pb.AuthorizeBatchResponse) -> None:
+    answer.items.add().CopyFrom(answer.items[0])
+    answer.items[-1].request_id = "f" * 32
+
+
+def _no_answers(answer: pb.AuthorizeBatchResponse) -> None:
+    answer.ClearField("items")
+
+
+def _no_id(answer: pb.AuthorizeBatchResponse) -> None:
+    answer.ClearField("request_id")
+
+
+def _last_spoilt(spoil: Callable[[pb.AuthorizeResponse], None]) -> Any:
+    def spoilt(answer: pb.AuthorizeBatchResponse) -> None:
+        spoil(answer.items[-1])
+
+    return spoilt
+
+
+# What concerns one question alone: a duty that its program has not declared.
+ONE_ALONE = ("obligation_unknown", "obligation_of_another_type")
+
+# What each fault does to the honest answer to a batch. None of it is a permit then.
+BATCH_SPOILED: dict[str, Callable[[pb.AuthorizeBatchResponse], None]] = {
+    "batch_id": lambda answer: answer.MergeFrom(pb.AuthorizeBatchResponse(request_id="f" * 32)),
+    "batch_no_id": _no_id,
+    "batch_id_of_a_question": lambda answer: answer.MergeFrom(
+        pb.AuthorizeBatchResponse(request_id=answer.items[0].request_id)
+    ),
+    "batch_digest": lambda answer: answer.MergeFrom(
+        pb.AuthorizeBatchResponse(request_digest=bytes(32))
+    ),
+    "missing_first": _without(0),
+    "missing_middle": _without(1),
+    "missing_last": _without(-1),
+    "missing_all": _no_answers,
+    "twice": _again,
+    "twice_in_place_of_another": _again_in_place_of_another,
+    "unknown_beside_them": _another_beside_them,
+    "exchanged_ids": _exchanged("request_id"),
+    "exchanged_digests": _exchanged("request_digest"),
+    "digest_of_the_batch": lambda answer: _items_changed(0, request_digest=answer.request_digest)(
+        answer
+    ),
+    **{
+        f"last_{name}": _last_spoilt(spoil)
+        for name, spoil in SPOILED.items()
+        if name not in ONE_ALONE
+    },
+}
+
+
+def honest_batch(request: pb.AuthorizeBatchRequest, received: bytes) -> pb.AuthorizeBatchResponse:
+    """The answer of a PDP that permits each question, but those whose action it knows."""
+    answer = pb.AuthorizeBatchResponse(
+        request_id=request.request_id, request_digest=hashlib.sha256(received).digest()
+    )
+    for item in request.items:
+        one = honest_permit(item, item.SerializeToString())
+        if item.action.name in VARIED:
+            VARIED[item.action.name](one)
+        elif item.action.name in ONE_ALONE:
+            SPOILED[item.action.name](one)
+        answer.items.append(one)
+        permits = one.effect == pb.EFFECT_PERMIT
+        if request.semantic != pb.BATCH_SEMANTIC_EXECUTE_ALL and permits is (
+            request.semantic == pb.BATCH_SEMANTIC_PERMIT_ON_FIRST_PERMIT
+        ):
+            break
+    return answer
+
+
 class Script:
-    """How the scripted PDP answers: by the name of the action."""
+    """How the scripted PDP answers: by the name of the action, in a batch of the last one."""
 
     def __init__(self) -> None:
         self.seen: set[str] = set()
@@ -157,24 +262,51 @@ class Script:
     ) -> AsyncIterator[bytes]:
         """One call."""
         request = pb.AuthorizeRequest.FromString(received)
-        name, _, argument = request.action.name.partition(":")
         answer = honest_permit(request, received)
+        name = request.action.name
         if name in SPOILED or name in VARIED:
             (SPOILED | VARIED)[name](answer)
-        honest = answer.SerializeToString()
+        async for message in self._said(
+            name, request.request_id, answer.SerializeToString(), context
+        ):
+            yield message
+
+    async def answer_batch(
+        self, received: bytes, context: grpc.aio.ServicerContext[bytes, bytes]
+    ) -> AsyncIterator[bytes]:
+        """One batch."""
+        request = pb.AuthorizeBatchRequest.FromString(received)
+        answer = honest_batch(request, received)
+        name = request.items[-1].action.name
+        if name in BATCH_SPOILED:
+            BATCH_SPOILED[name](answer)
+        async for message in self._said(
+            name, request.request_id, answer.SerializeToString(), context
+        ):
+            yield message
+
+    async def _said(
+        self,
+        action: str,
+        request_id: str,
+        honest: bytes,
+        context: grpc.aio.ServicerContext[bytes, bytes],
+    ) -> AsyncIterator[bytes]:
+        """What goes over the wire in place of an honest answer."""
+        name, _, argument = action.partition(":")
         if name in MANGLED:
             for message in MANGLED[name](honest):
                 yield message
             return
         if name == "slow":
             await asyncio.sleep(int(argument) / 1000)
-        elif name == "status" or (name == "once" and request.request_id not in self.seen):
+        elif name == "status" or (name == "once" and request_id not in self.seen):
             # `once` is this status for the first attempt, an honest permit for the next.
-            self.seen.add(request.request_id)
+            self.seen.add(request_id)
             await context.abort(_status(int(argument)), "as the script says")
-        elif name == "pushback" and request.request_id not in self.seen:
+        elif name == "pushback" and request_id not in self.seen:
             # As `once:14`, with a word on when to come again.
-            self.seen.add(request.request_id)
+            self.seen.add(request_id)
             pause = (("grpc-retry-pushback-ms", argument),)
             await context.abort(grpc.StatusCode.UNAVAILABLE, "not now", pause)
         elif name == "bomb":
@@ -196,10 +328,12 @@ def _status(number: int) -> grpc.StatusCode:
 async def _serve(listeners: dict[str, dict[str, str]]) -> None:
     server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
     # A stream of zero or one answers looks on the wire like a unary call, and can be wrong.
-    handler = grpc.unary_stream_rpc_method_handler(Script().answer)
-    server.add_generic_rpc_handlers(
-        (grpc.method_handlers_generic_handler(SERVICE, {"Authorize": handler}),)
-    )
+    script = Script()
+    handlers = {
+        "Authorize": grpc.unary_stream_rpc_method_handler(script.answer),
+        "AuthorizeBatch": grpc.unary_stream_rpc_method_handler(script.answer_batch),
+    }
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
     ports = {}
     for name, pem in listeners.items():
         credentials = grpc.ssl_server_credentials(

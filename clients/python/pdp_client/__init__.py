@@ -21,9 +21,11 @@ from pdp.model import (
     Obligation,
     RecordRef,
     Resource,
+    Semantic,
     Subject,
 )
 from pdp.values import Duration, Timestamp, Uint
+from pdp_client._answers import Answers, Question, Undecided
 from pdp_client._core import AccessDenied
 from pdp_client.aio import AsyncClient
 from pdp_client.sync import Client
@@ -31,6 +33,7 @@ from pdp_client.sync import Client
 __all__ = [
     "AccessDenied",
     "Action",
+    "Answers",
     "AsyncClient",
     "BundleRef",
     "Cause",
@@ -40,9 +43,12 @@ __all__ = [
     "Duration",
     "Effect",
     "Obligation",
+    "Question",
     "RecordRef",
     "Resource",
+    "Semantic",
     "Subject",
     "Timestamp",
     "Uint",
+    "Undecided",
 ]

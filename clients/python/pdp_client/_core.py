@@ -1,8 +1,7 @@
 """The failure policy of the client: what is asked, how often, and what may be believed.
 
 What this file may not know: sockets, gRPC, clocks, threads, event loops. Time
-comes in as numbers; bytes and statuses come in as an `Outcome`; sleeping and
-chance are tenacity's, driven from outside. So the whole policy can be tested
+comes in as numbers; bytes and statuses come in as an `Outcome`. So the whole policy can be tested
 by calling functions, and the two drivers (`sync.py`, `aio.py`) cannot differ
 in anything that matters.
 
@@ -15,11 +14,10 @@ from __future__ import annotations
 
 import enum
 import hashlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Final, TypedDict
+from typing import Final, TypeVar
 
-import tenacity
 from google.protobuf.message import DecodeError
 
 from pdp.errors import AnswerError, InvalidRequestError
@@ -28,11 +26,7 @@ from pdp.v1 import authorization_pb2 as pb
 from pdp.wire import decision_from_pb, request_to_pb
 from pdp_client._arguments import check_weight
 from pdp_client._breaker import Evidence
-from pdp_client._throttle import RetryThrottle, pause_s
 
-ATTEMPTS_MAX: Final = 2  # gRFC A6 caps at 5; one retry is what a lost connection needs
-RETRY_WAIT_S_MIN: Final = 0.005
-RETRY_WAIT_S_MAX: Final = 0.020
 # A call that was given less and ran out of it says nothing about the PDP: who
 # has a slow client at the other end has short remainders, and must not be able
 # to open the breaker for everybody else.
@@ -64,6 +58,9 @@ class Status(enum.IntEnum):
     UNAUTHENTICATED = 16
 
 
+# What an answer is parsed as.
+Answer = TypeVar("Answer", pb.AuthorizeResponse, pb.AuthorizeBatchResponse)
+
 # Which cause a failed call is denied for. A status that is not here, known to
 # gRPC or not, is UNREACHABLE: nobody decided.
 CAUSE_OF_STATUS: Final[Mapping[int, Cause]] = {
@@ -76,11 +73,6 @@ CAUSE_OF_STATUS: Final[Mapping[int, Cause]] = {
 
 # The denials that no PDP makes. All others are answers, whatever status they came with.
 _OF_THE_CLIENT: Final = frozenset({Cause.UNREACHABLE, Cause.UNUSABLE})
-
-# INVARIANT: UNAVAILABLE only. It is the one status that says "not processed,
-# ask again". Never DEADLINE_EXCEEDED (the time is gone), never INTERNAL or
-# INVALID_ARGUMENT (asking again changes nothing).
-_RETRIED: Final = frozenset({Status.UNAVAILABLE})
 
 
 class AccessDenied(Exception):  # noqa: N818 a denial is an answer, not an error
@@ -177,15 +169,6 @@ class Conclusion:
     evidence: Evidence = Evidence.ANSWERED
 
 
-class Attempts(TypedDict):
-    """What `tenacity.Retrying` and `AsyncRetrying` are made with."""
-
-    retry: tenacity.retry_base
-    wait: tenacity.wait.wait_base
-    stop: tenacity.stop.stop_base
-    retry_error_callback: Callable[[tenacity.RetryCallState], Outcome]
-
-
 def begin(request: Request, started: float, budget_s: float) -> Call:
     """Encode a question.
 
@@ -193,76 +176,38 @@ def begin(request: Request, started: float, budget_s: float) -> Call:
         Refusal, InvalidRequestError: it cannot be asked. Whatever else a
             hostile mapping raises while it is read is a denial as well (`denial`).
     """
+    check_budget(budget_s)
+    return call_of(encoded(request), request.request_id, started, budget_s)
+
+
+def check_budget(budget_s: float) -> None:
+    """Refuse to ask in no time."""
     if not budget_s > 0:
         raise Refusal(Cause.UNREACHABLE, "no time was left to ask")
+
+
+def encoded(request: Request) -> bytes:
+    """The message of one question.
+
+    Raises:
+        InvalidRequestError: it cannot be asked; or as `begin`.
+    """
     check_weight(request)
     message = request_to_pb(request).SerializeToString()
     if len(message) > REQUEST_BYTES_MAX:
         raise InvalidRequestError("request", f"is larger than {REQUEST_BYTES_MAX} bytes")
+    return message
+
+
+def call_of(message: bytes, request_id: str, started: float, budget_s: float) -> Call:
+    """A call that sends these bytes."""
     return Call(
         message=message,
         digest=hashlib.sha256(message).digest(),
-        request_id=request.request_id,
+        request_id=request_id,
         deadline=started + budget_s,
         fair=budget_s >= FAIR_BUDGET_S,
     )
-
-
-def worth_another(outcome: Outcome, throttle: RetryThrottle) -> bool:
-    """Whether an attempt that ended like this may be followed by another. Once for each attempt."""
-    told = bool(outcome.pushback)
-    held_back = told and pause_s(outcome.pushback) is None
-    retried = outcome.status in _RETRIED
-    # gRFC A6: a token for each failed attempt of a kind that is retried, and
-    # for each that comes with a word not to.
-    if outcome.status != Status.OK and (retried or held_back):
-        throttle.failed()
-    return retried and not held_back and throttle.allows
-
-
-def _last_outcome(state: tenacity.RetryCallState) -> Outcome:
-    if state.outcome is None:
-        raise Refusal(Cause.UNUSABLE, "an attempt ended without an outcome")
-    outcome: Outcome = state.outcome.result()
-    return outcome
-
-
-class _BudgetWouldBeSpent(tenacity.stop.stop_base):
-    """Stop when the pause before the next attempt would end past the deadline."""
-
-    def __init__(self, deadline: float) -> None:
-        self.deadline = deadline
-
-    def __call__(self, retry_state: tenacity.RetryCallState) -> bool:
-        return _last_outcome(retry_state).at + retry_state.upcoming_sleep >= self.deadline
-
-
-class _AsToldOrShort(tenacity.wait.wait_base):
-    """The pause that the server asks for, or a short one."""
-
-    def __call__(self, retry_state: tenacity.RetryCallState) -> float:
-        told_s = pause_s(_last_outcome(retry_state).pushback)
-        return _SHORT(retry_state) if told_s is None else told_s
-
-
-_SHORT: Final = tenacity.wait_random(RETRY_WAIT_S_MIN, RETRY_WAIT_S_MAX)
-_WAIT: Final = _AsToldOrShort()
-_STOP: Final = tenacity.stop_after_attempt(ATTEMPTS_MAX)
-
-
-def attempts(deadline: float, may_follow: Callable[[Outcome], bool]) -> Attempts:
-    """How often, and with what pauses, a call is tried: see the constants above.
-
-    Args:
-        deadline: no pause ends after it.
-        may_follow: `worth_another`, with the endpoint's throttle.
-    """
-    return {
-        "retry": tenacity.retry_if_result(may_follow),
-        "wait": _WAIT,
-        "stop": tenacity.stop_any(_STOP, _BudgetWouldBeSpent(deadline)),
-        "retry_error_callback": _last_outcome,
-    }
 
 
 def conclude(call: Call, outcome: Outcome, can_meet: Collection[tuple[str, str]]) -> Decision:
@@ -285,14 +230,24 @@ def conclude(call: Call, outcome: Outcome, can_meet: Collection[tuple[str, str]]
     Raises:
         Refusal, AnswerError: a step said no.
     """
+    answer = matched(call, outcome, pb.AuthorizeResponse, RESPONSE_BYTES_MAX)  # (1) to (5)
+    decision = decision_from_pb(answer)  # (6)
+    check_obligations(decision, can_meet)  # (7)
+    return decision
+
+
+def matched(call: Call, outcome: Outcome, kind: type[Answer], bytes_max: int) -> Answer:
+    """Steps 1 to 5 of `conclude`: a message that came in time, to this very question.
+
+    Raises:
+        Refusal: a step said no.
+    """
     _check_status(call, outcome)  # (1)
     _check_in_time(call, outcome)  # (2)
-    answer = _parse(outcome.message)  # (3)
+    answer = _parse(outcome.message, kind, bytes_max)  # (3)
     _check_request_id(call, answer)  # (4)
     _check_request_digest(call, answer)  # (5)
-    decision = decision_from_pb(answer)  # (6)
-    _check_obligations(decision, can_meet)  # (7)
-    return decision
+    return answer
 
 
 def _check_status(call: Call, outcome: Outcome) -> None:
@@ -325,32 +280,38 @@ def _check_in_time(call: Call, outcome: Outcome) -> None:
         )
 
 
-def _parse(message: bytes | None) -> pb.AuthorizeResponse:
+def _parse(message: bytes | None, kind: type[Answer], bytes_max: int) -> Answer:
     if message is None:
-        raise _unusable("the call ended well but brought no answer")
-    if len(message) > RESPONSE_BYTES_MAX:
-        raise _unusable(f"the answer is larger than {RESPONSE_BYTES_MAX} bytes")
+        raise unusable("the call ended well but brought no answer")
+    if len(message) > bytes_max:
+        raise unusable(f"the answer is larger than {bytes_max} bytes")
     try:
-        return pb.AuthorizeResponse.FromString(message)
+        return kind.FromString(message)
     except (DecodeError, UnicodeDecodeError):
-        raise _unusable("the answer is not a message of this protocol") from None
+        raise unusable("the answer is not a message of this protocol") from None
 
 
-def _unusable(reason: str) -> Refusal:
+def unusable(reason: str) -> Refusal:
+    """The answer cannot be used."""
     return Refusal(Cause.UNUSABLE, reason, Evidence.FAILED)
 
 
-def _check_request_id(call: Call, answer: pb.AuthorizeResponse) -> None:
+def _check_request_id(call: Call, answer: Answer) -> None:
     if answer.request_id != call.request_id:
-        raise _unusable("the answer is to another request id")
+        raise unusable("the answer is to another request id")
 
 
-def _check_request_digest(call: Call, answer: pb.AuthorizeResponse) -> None:
+def _check_request_digest(call: Call, answer: Answer) -> None:
     if answer.request_digest != call.digest:
-        raise _unusable("the answer is to other bytes than were sent")
+        raise unusable("the answer is to other bytes than were sent")
 
 
-def _check_obligations(decision: Decision, can_meet: Collection[tuple[str, str]]) -> None:
+def check_obligations(decision: Decision, can_meet: Collection[tuple[str, str]]) -> None:
+    """Refuse a permit with a duty that the calling program has not declared.
+
+    Raises:
+        Refusal: there is one.
+    """
     if decision.effect is not Effect.PERMIT:
         return
     for obligation in decision.obligations:

@@ -9,21 +9,22 @@ from __future__ import annotations
 import logging
 import math
 import os
-import re
 import secrets
 import threading
 import time
 import weakref
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import grpc
 
 from pdp.errors import ConfigurationError
-from pdp.model import Action, Cause, Effect, Properties, Request, Resource, Subject
-from pdp_client import _arguments, _core
+from pdp.model import Action, Cause, Effect, Properties, Request, Resource, Semantic, Subject
+from pdp_client import _arguments, _attempts, _batch, _channel
+from pdp_client._answers import UNDECIDED, Answers, Question
+from pdp_client._batch import BatchCall
 from pdp_client._breaker import Breaker, Evidence
 from pdp_client._core import Call, Conclusion, Outcome, Refusal, Status
 from pdp_client._lines import Line, Lines
@@ -32,7 +33,6 @@ from pdp_client._throttle import RetryThrottle
 
 _log = logging.getLogger("pdp_client")
 
-METHOD: Final = "/pdp.v1.AuthorizationService/Authorize"
 PUSHBACK: Final = "grpc-retry-pushback-ms"
 WARNINGS_INTERVAL_S: Final = 1.0
 # How often the files are looked at: three calls of `stat`, on a call.
@@ -40,44 +40,6 @@ LOOK_INTERVAL_S: Final = 1.0
 # How long calls may still go over the old channel while the new one connects:
 # as long as one attempt to connect may take.
 OVERLAP_S_MAX: Final = 2.0
-
-_SCHEMES: Final = ("dns:", "ipv4:", "ipv6:", "unix:")
-_URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-
-CHANNEL_OPTIONS: Final[tuple[tuple[str, int | str], ...]] = (
-    # The retry policy is ours (`_core`), whole and in one place: not gRPC's
-    # own, not one that a DNS TXT record brings.
-    ("grpc.enable_retries", 0),
-    ("grpc.service_config_disable_resolution", 1),
-    # Whoever sets https_proxy must not come between a service and its PDP.
-    ("grpc.enable_http_proxy", 0),
-    # Two clients never share a connection: closing one closes its own.
-    ("grpc.use_local_subchannel_pool", 1),
-    # C-core's own would be 1 s growing to 2 min. While it waits, calls are
-    # denied at once, so what follows a restart of the PDP is short.
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 2_000),
-    # The time to connect, too (C-core's default: 20 s). A peer that accepts
-    # and stays silent is given up for another attempt.
-    ("grpc.min_reconnect_backoff_ms", 2_000),
-    # A peer that died without a word is noticed within 13 s, calls or none: or
-    # the first question after a pause would be lost. The PDP allows a ping
-    # every 5 s, calls or none (`pdp.server.listener`).
-    ("grpc.keepalive_time_ms", 10_000),
-    ("grpc.keepalive_timeout_ms", 3_000),
-    # Without this, C-core 1.85 waits a minute for the answer to a ping, whatever
-    # the line above says, as long as the peer's kernel acknowledges the bytes.
-    ("grpc.http2.ping_timeout_ms", 3_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    # C-core's own is 2, and then silence until there is data.
-    ("grpc.http2.max_pings_without_data", 0),
-    ("grpc.max_send_message_length", _core.REQUEST_BYTES_MAX),
-    ("grpc.max_receive_message_length", _core.RESPONSE_BYTES_MAX),
-    # Identity only (bit 0). A compressed answer is refused rather than
-    # inflated: 1 MiB of gzip can become 1 GiB.
-    ("grpc.compression_enabled_algorithms_bitset", 1),
-)
-
 
 # All endpoints of this process, for `_after_fork`.
 _endpoints: weakref.WeakSet[Endpoint] = weakref.WeakSet()
@@ -112,12 +74,12 @@ class Endpoint:
         budget_s: float = _arguments.BUDGET_S_DEFAULT,
         can_meet: Collection[tuple[str, str]] = (),
     ) -> None:
-        self._target = _check_target(target)
+        self._target = _channel.check_target(target)
         self._budget_s = _arguments.check_budget_s(budget_s)
         self._can_meet = _arguments.check_can_meet(can_meet)
         self._files = PemFiles(Path(trust_bundle), Path(certificate), Path(key))
         self._material = self._files.changed()
-        self._options = CHANNEL_OPTIONS
+        self._options = _channel.CHANNEL_OPTIONS
         if server_name is not None:
             if not server_name:
                 raise ConfigurationError("the server name is empty: leave it out to check the host")
@@ -192,6 +154,33 @@ class Endpoint:
             request_id=secrets.token_hex(16),
             explain=explain,
         )
+
+    def _questions(self, questions: Sequence[Question], semantic: Semantic) -> list[Request]:
+        """The questions of a batch, each with an id of its own.
+
+        Raises:
+            TypeError: not the classes of the signature.
+        """
+        if not isinstance(semantic, Semantic):
+            raise TypeError(f"semantic must be a Semantic, not {type(semantic).__name__}")
+        found = []
+        for one in questions:
+            if not isinstance(one, Question):
+                raise TypeError(
+                    f"questions must hold pdp_client.Question, not {type(one).__name__}"
+                )
+            found.append(
+                self._question(
+                    *(one.subject, one.action, one.resource, one.context, one.tenant),
+                    explain=one.explain,
+                )
+            )
+        return found
+
+    def _begin_batch(
+        self, questions: Sequence[Request], semantic: Semantic, started: float, budget_s: float
+    ) -> BatchCall:
+        return _batch.begin(questions, semantic, secrets.token_hex(16), started, budget_s)
 
     def _check_open(self) -> None:
         """Refuse what would hang: gRPC's threads do not live on in a forked process.
@@ -287,19 +276,19 @@ class Endpoint:
 
     def _may_follow(self, outcome: Outcome) -> bool:
         with self._lock:
-            return _core.worth_another(outcome, self._throttle)
+            return _attempts.worth_another(outcome, self._throttle)
 
-    def _learn(self, admitted: int, conclusion: Conclusion) -> None:
+    def _learn(self, admitted: int, evidence: Evidence, *, overloaded: bool) -> None:
         """What a call says about the PDP, for calls to come."""
         with self._lock:
             was_open = self._breaker.is_open
-            self._breaker.learn(admitted, time.monotonic(), conclusion.evidence)
+            self._breaker.learn(admitted, time.monotonic(), evidence)
             is_open = self._breaker.is_open
-            if conclusion.decision.cause is Cause.OVERLOADED:
+            if overloaded:
                 self._throttle.failed()
-            elif conclusion.evidence is Evidence.ANSWERED:
+            elif evidence is Evidence.ANSWERED:
                 self._throttle.answered()
-            if conclusion.evidence is Evidence.ANSWERED:
+            if evidence is Evidence.ANSWERED:
                 self._answered_at = time.monotonic()
         if is_open != was_open:
             doing = "fails too often: calls are denied unasked" if is_open else "answers again"
@@ -312,21 +301,46 @@ class Endpoint:
             conclusion: of one call.
             admitted: what `_admit` returned for it; None if it did not get so far.
         """
-        decision = conclusion.decision
         if admitted is not None:
-            self._learn(admitted, conclusion)
+            overloaded = conclusion.decision.cause is Cause.OVERLOADED
+            self._learn(admitted, conclusion.evidence, overloaded=overloaded)
+        self._count(conclusion)
+        return conclusion
+
+    def _settle_batch(
+        self, conclusions: Sequence[Conclusion | None], admitted: int | None
+    ) -> Answers:
+        """Count each, and learn once: a batch is one call.
+
+        Args:
+            conclusions: of one batch, by place; None: not decided.
+            admitted: as `_settle`.
+        """
+        made = [conclusion for conclusion in conclusions if conclusion is not None]
+        if admitted is not None:
+            # What was denied unsent says nothing; what is left says the same of all.
+            said = {conclusion.evidence for conclusion in made} - {Evidence.NEITHER}
+            evidence = said.pop() if len(said) == 1 else Evidence.NEITHER
+            overloaded = any(one.decision.cause is Cause.OVERLOADED for one in made)
+            self._learn(admitted, evidence, overloaded=overloaded)
+        for conclusion in made:
+            self._count(conclusion)
+        return Answers([UNDECIDED if one is None else one.decision for one in conclusions])
+
+    def _count(self, conclusion: Conclusion) -> None:
+        decision = conclusion.decision
         with self._lock:
             if decision.effect is Effect.PERMIT:
                 self._permits += 1
-                return conclusion
+                return
             self._denials[decision.cause] += 1
             if not conclusion.reason:
-                return conclusion
+                return
             # In an outage every call is denied: the log gets one line a second.
             now = time.monotonic()
             if now - self._warned_at < WARNINGS_INTERVAL_S:
                 self._unwarned += 1
-                return conclusion
+                return
             self._warned_at = now
             unwarned, self._unwarned = self._unwarned, 0
         _log.warning(
@@ -337,7 +351,6 @@ class Endpoint:
             unwarned,
             exc_info=conclusion.unexpected,
         )
-        return conclusion
 
 
 def time_left(call: Call) -> float:
@@ -365,19 +378,3 @@ def number(code: grpc.StatusCode) -> int:
     """The number of a status on the wire."""
     wire_number: int = code.value[0]
     return wire_number
-
-
-def _check_target(target: str) -> str:
-    """A target that gRPC will take as it was meant.
-
-    Raises:
-        ConfigurationError: empty, or a URL. gRPC would look for a host of that
-            name, and every call would be denied.
-    """
-    if not target or target != target.strip():
-        raise ConfigurationError(f"the target `{target}` is no address: write `host:port`")
-    if _URL.match(target) and not target.startswith(_SCHEMES):
-        raise ConfigurationError(
-            f"the target `{target}` is a URL: write `host:port`; TLS is always used"
-        )
-    return target

@@ -22,13 +22,13 @@ class Line:
 
     Attributes:
         channel: the driver's.
-        method: what the driver calls.
+        methods: what the driver calls, by the name on the wire.
         is_connected: asked of a successor, before each call.
         users: attempts that are being made over it.
     """
 
     channel: Any
-    method: Any
+    methods: Any
     is_connected: Callable[[], bool]
     users: int = 0
 

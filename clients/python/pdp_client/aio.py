@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
 import grpc
 import tenacity
 
-from pdp.model import Action, Cause, Decision, Effect, Properties, Resource, Subject
-from pdp_client import _arguments, _core
+from pdp.model import Action, Cause, Decision, Effect, Properties, Resource, Semantic, Subject
+from pdp_client import _arguments, _attempts, _batch, _core
+from pdp_client._answers import Answers, Question
+from pdp_client._channel import BATCH_METHOD, METHOD
 from pdp_client._core import AccessDenied, Call, Conclusion, Outcome, Refusal, Status
-from pdp_client._endpoint import METHOD, Endpoint, ended, number, spent, time_left
+from pdp_client._endpoint import Endpoint, ended, number, spent, time_left
 from pdp_client._lines import Line
 from pdp_client._pem_files import Material
 
@@ -76,6 +79,34 @@ class AsyncClient(Endpoint):
             raise AccessDenied(conclusion.decision, conclusion.reason)
         return conclusion.decision
 
+    async def authorize_batch(
+        self,
+        questions: Sequence[Question],
+        semantic: Semantic = Semantic.EXECUTE_ALL,
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109
+    ) -> Answers:
+        """Ask many questions at once.
+
+        Arguments and result are those of `Client.authorize_batch`.
+
+        Raises:
+            TypeError: an argument is not of its class.
+        """
+        started = time.monotonic()
+        requests = self._questions(questions, semantic)
+        budget_s = _arguments.budget(timeout, self._budget_s)
+        batch = admitted = outcome = None
+        try:
+            batch = self._begin_batch(requests, semantic, started, budget_s)
+            if batch.call is not None:
+                admitted = self._admit()
+                outcome = await self._tried(BATCH_METHOD, batch.call)
+            conclusions = _batch.conclude(batch, outcome, self._can_meet)
+        except Exception as error:  # noqa: BLE001 the outermost edge: every failure is a denial
+            conclusions = _batch.denied(error, len(requests), asked=batch is not None)
+        return self._settle_batch(conclusions, admitted)
+
     async def close(self) -> None:
         """Close the connections. Calls in flight, and all later ones, are denied."""
         with self._lock:
@@ -113,17 +144,20 @@ class AsyncClient(Endpoint):
         try:
             call = _core.begin(request, started, budget_s)
             admitted = self._admit()
-            attempt = functools.partial(self._attempt, call)
-            rules = _core.attempts(call.deadline, self._may_follow)
-            # One per call, not one per client: tenacity keeps its state in
-            # thread-local storage, and tasks share a thread.
-            trier = tenacity.AsyncRetrying(sleep=asyncio.sleep, **rules)
-            conclusion = Conclusion(_core.conclude(call, await trier(attempt), self._can_meet))
+            outcome = await self._tried(METHOD, call)
+            conclusion = Conclusion(_core.conclude(call, outcome, self._can_meet))
         except Exception as error:  # noqa: BLE001 the outermost edge: every failure is a denial
             conclusion = _core.denial(error, asked=call is not None)
         return self._settle(conclusion, admitted)
 
-    async def _attempt(self, call: Call) -> Outcome:
+    async def _tried(self, method: str, call: Call) -> Outcome:
+        attempt = functools.partial(self._attempt, method, call)
+        rules = _attempts.attempts(call.deadline, self._may_follow)
+        # One per call, not one per client: tenacity keeps its state in
+        # thread-local storage, and tasks share a thread.
+        return await tenacity.AsyncRetrying(sleep=asyncio.sleep, **rules)(attempt)
+
+    async def _attempt(self, method: str, call: Call) -> Outcome:
         line, over = self._lease()
         try:
             if over is not None:
@@ -131,7 +165,7 @@ class AsyncClient(Endpoint):
             left = time_left(call)
             if left <= 0:
                 return spent()
-            return await _over(line, call.message, left)
+            return await _over(line.methods[method], call.message, left)
         finally:
             # Closing without grace does not wait, so it is not cancelled either.
             if self._release(line):
@@ -155,11 +189,14 @@ class AsyncClient(Endpoint):
 
         if ahead:
             is_connected()
-        return Line(channel, channel.unary_unary(METHOD, None, None), is_connected)
+        methods = {name: channel.unary_unary(name, None, None) for name in (METHOD, BATCH_METHOD)}
+        return Line(channel, methods, is_connected)
 
 
-async def _over(line: Line, message: bytes, left_s: float) -> Outcome:
-    rpc = line.method(message, timeout=left_s)
+async def _over(
+    method: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes], message: bytes, left_s: float
+) -> Outcome:
+    rpc = method(message, timeout=left_s)
     try:
         # Not `await rpc`: it raises CancelledError when the channel is closed
         # meanwhile, and then nobody could tell that from this task being

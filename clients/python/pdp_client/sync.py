@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import functools
 import time
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
 import grpc
 import tenacity
 
-from pdp.model import Action, Decision, Effect, Properties, Resource, Subject
-from pdp_client import _arguments, _core
+from pdp.model import Action, Decision, Effect, Properties, Resource, Semantic, Subject
+from pdp_client import _arguments, _attempts, _batch, _core
+from pdp_client._answers import Answers, Question
+from pdp_client._channel import BATCH_METHOD, METHOD
 from pdp_client._core import AccessDenied, Call, Conclusion, Outcome, Status
-from pdp_client._endpoint import METHOD, Endpoint, ended, number, spent, time_left
+from pdp_client._endpoint import Endpoint, ended, number, spent, time_left
 from pdp_client._lines import Line
 from pdp_client._pem_files import Material
 
@@ -102,6 +105,46 @@ class Client(Endpoint):
             raise AccessDenied(conclusion.decision, conclusion.reason)
         return conclusion.decision
 
+    def authorize_batch(
+        self,
+        questions: Sequence[Question],
+        semantic: Semantic = Semantic.EXECUTE_ALL,
+        *,
+        timeout: float | None = None,
+    ) -> Answers:
+        """Ask many questions at once: decided at one moment, by one version of the policies.
+
+        For callers whose entry in the caller policy says `may: [batch]`; all others are denied.
+
+        Args:
+            questions: at most 1,000, and at most as many as the PDP takes: 200 unless it is
+                told otherwise. None are no call, and nothing is permitted.
+            semantic: which of them are decided: all, or those up to the first that is denied,
+                or up to the first that is permitted.
+            timeout: as `authorize`, for the batch as a whole.
+
+        Returns:
+            The decision of each question by its place, or `Undecided` where the batch ended
+            before it. It has no truth value. A failure is the denial of every question; what
+            cannot be asked is the denial of that question.
+
+        Raises:
+            TypeError: an argument is not of its class.
+        """
+        started = time.monotonic()
+        requests = self._questions(questions, semantic)
+        budget_s = _arguments.budget(timeout, self._budget_s)
+        batch = admitted = outcome = None
+        try:
+            batch = self._begin_batch(requests, semantic, started, budget_s)
+            if batch.call is not None:
+                admitted = self._admit()
+                outcome = self._tried(BATCH_METHOD, batch.call)
+            conclusions = _batch.conclude(batch, outcome, self._can_meet)
+        except Exception as error:  # noqa: BLE001 the outermost edge: every failure is a denial
+            conclusions = _batch.denied(error, len(requests), asked=batch is not None)
+        return self._settle_batch(conclusions, admitted)
+
     def close(self) -> None:
         """Close the connections. Calls in flight, and all later ones, are denied."""
         with self._lock:
@@ -139,15 +182,18 @@ class Client(Endpoint):
         try:
             call = _core.begin(request, started, budget_s)
             admitted = self._admit()
-            attempt = functools.partial(self._attempt, call)
-            rules = _core.attempts(call.deadline, self._may_follow)
-            trier = tenacity.Retrying(sleep=time.sleep, **rules)
-            conclusion = Conclusion(_core.conclude(call, trier(attempt), self._can_meet))
+            outcome = self._tried(METHOD, call)
+            conclusion = Conclusion(_core.conclude(call, outcome, self._can_meet))
         except Exception as error:  # noqa: BLE001 the outermost edge: every failure is a denial
             conclusion = _core.denial(error, asked=call is not None)
         return self._settle(conclusion, admitted)
 
-    def _attempt(self, call: Call) -> Outcome:
+    def _tried(self, method: str, call: Call) -> Outcome:
+        attempt = functools.partial(self._attempt, method, call)
+        rules = _attempts.attempts(call.deadline, self._may_follow)
+        return tenacity.Retrying(sleep=time.sleep, **rules)(attempt)
+
+    def _attempt(self, method: str, call: Call) -> Outcome:
         line, over = self._lease()
         try:
             if over is not None:
@@ -156,7 +202,7 @@ class Client(Endpoint):
             if left <= 0:
                 return spent()
             # Not wait_for_ready: a refused connection is known now, not at the deadline.
-            return ended(Status.OK, line.method(call.message, timeout=left))
+            return ended(Status.OK, line.methods[method](call.message, timeout=left))
         except grpc.RpcError as error:
             return ended(number(error.code()), None, error.details(), error.trailing_metadata())
         finally:
@@ -167,9 +213,9 @@ class Client(Endpoint):
         channel = grpc.secure_channel(self._target, material.credentials(), self._options)
         # No serialiser and no deserialiser: the bytes that were hashed are
         # the bytes that are sent.
-        method = channel.unary_unary(METHOD, None, None)
+        methods = {name: channel.unary_unary(name, None, None) for name in (METHOD, BATCH_METHOD)}
         # The future has a thread of gRPC's until it is connected.
-        return Line(channel, method, grpc.channel_ready_future(channel).done if ahead else _never)
+        return Line(channel, methods, grpc.channel_ready_future(channel).done if ahead else _never)
 
 
 def _never() -> bool:
