@@ -78,19 +78,31 @@ async def _caller(
             await asyncio.sleep(budget_s)
 
 
-async def _run(arguments: argparse.Namespace) -> dict[str, object]:
+def add_connection(parser: argparse.ArgumentParser) -> None:
+    """Where to connect, as whom, and what to ask."""
+    parser.add_argument("--target", required=True)
+    for name in ("trust-bundle", "certificate", "key", "message"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--channels", type=int, default=4)
+
+
+def channels_to(arguments: argparse.Namespace) -> list[grpc.aio.Channel]:
+    """Connections of their own, each over mutual TLS."""
     credentials = grpc.ssl_channel_credentials(
         arguments.trust_bundle.read_bytes(),
         arguments.key.read_bytes(),
         arguments.certificate.read_bytes(),
     )
-    message = arguments.message.read_bytes()
-    channels = [
-        grpc.aio.secure_channel(
-            arguments.target, credentials, options=[("grpc.use_local_subchannel_pool", 1)]
-        )
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    return [
+        grpc.aio.secure_channel(arguments.target, credentials, options=options)
         for _ in range(arguments.channels)
     ]
+
+
+async def _run(arguments: argparse.Namespace) -> dict[str, object]:
+    message = arguments.message.read_bytes()
+    channels = channels_to(arguments)
     methods = [channel.unary_unary(METHOD, bytes, bytes) for channel in channels]
     for method in methods:
         for _ in range(WARM_UP):
@@ -113,11 +125,8 @@ async def _run(arguments: argparse.Namespace) -> dict[str, object]:
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--target", required=True)
-    for name in ("trust-bundle", "certificate", "key", "message"):
-        parser.add_argument(f"--{name}", type=Path, required=True)
+    add_connection(parser)
     parser.add_argument("--callers", type=int, default=64)
-    parser.add_argument("--channels", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--budget-s", type=float, default=0.25)
     print(json.dumps(uvloop.run(_run(parser.parse_args()))), flush=True)

@@ -63,11 +63,12 @@ class Arena:
             yield server.process.pid, server.port
 
     @contextlib.contextmanager
-    def echo(self) -> Iterator[tuple[int, int]]:
+    def echo(self, *options: str) -> Iterator[tuple[int, int]]:
         """The bare server: process id and port."""
         arguments = [
             *(sys.executable, "-m", "loadtests.echo_server", "--answer", str(self.answer)),
             *self._files("pdp"),
+            *options,
         ]
         with subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
             try:
@@ -88,21 +89,21 @@ class Arena:
             self.answer.write_bytes(method(self.message.read_bytes(), timeout=10))
 
     def load(self, port: int, **options: object) -> dict[str, Any]:
-        """One run of the generator; what it says."""
-        words: dict[str, object] = {
-            "callers": self.callers,
-            "seconds": self.seconds,
-            "budget-s": 5,
-            "message": self.message,
-        } | options
+        """One run of the closed loop; what it says."""
+        words: dict[str, object] = {"callers": self.callers, "budget-s": 5}
+        return self.generate("closed_loop", port, words | options)
+
+    def generate(self, generator: str, port: int, options: dict[str, object]) -> dict[str, Any]:
+        """One run of a generator of this package; what it says."""
+        words = {"seconds": self.seconds, "message": self.message} | options
         arguments = [
-            *(sys.executable, "-m", "loadtests.closed_loop", "--target", f"localhost:{port}"),
+            *(sys.executable, "-m", f"loadtests.{generator}", "--target", f"localhost:{port}"),
             *self._files("caller"),
             *(text for name, value in words.items() for text in (f"--{name}", str(value))),
         ]
         with subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
             pin(process.pid, 1)
-            out, _ = process.communicate(timeout=self.seconds + 60)
+            out, _ = process.communicate(timeout=float(str(words["seconds"])) + 60)
         found: dict[str, Any] = json.loads(out)
         return found
 
