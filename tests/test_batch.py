@@ -31,6 +31,7 @@ from pdp.impact.recorded import Unplayable, read_record
 from pdp.model import Cause, Decision, Effect, RecordRef, Request
 from pdp.server.authorization import AuthorizationDoor
 from pdp.server.batch import BatchDoor
+from pdp.snapshot import Snapshot
 from pdp.telemetry import Telemetry
 from pdp.v1 import audit_pb2
 from pdp.v1 import authorization_pb2 as pb
@@ -560,13 +561,15 @@ def test_explanations_of_a_batch_have_the_room_of_one(
 
 
 def bench_doors(
-    limits: Limits | None = None, recorder: MemoryRecorder | None = None
+    limits: Limits | None = None,
+    recorder: MemoryRecorder | None = None,
+    snapshot: Snapshot | None = None,
 ) -> tuple[AuthorizationDoor, BatchDoor]:
     """Doors without a socket."""
     clock = HandClock(wall=time.time_ns())
     telemetry = Telemetry(None, clock.wall_ns)
     limits = limits or Limits()
-    snapshot = make_snapshot(
+    snapshot = snapshot or make_snapshot(
         callers=(MAY,),
         fresh_until_ns=clock.wall + 3_600 * NANOS,
         clock_mark_ns=clock.wall - 3_600 * NANOS,

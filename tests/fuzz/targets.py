@@ -32,25 +32,18 @@ class Running:
     check: Check
 
 
-@contextmanager
-def request_bytes() -> Iterator[Running]:
-    """A request at the server's door: a denial or INVALID_ARGUMENT; one line; never a permit.
+def _permitted_and_denied() -> Any:
+    """A snapshot in which everything is permitted and everything is denied too.
 
-    Everything is permitted and everything is denied too, so that no request may be permitted
-    however well it is made, and all of the way to the last rule is open.
+    So nothing may be permitted however well it is asked, and all of the way to the last rule is
+    open. The doors' own clock stands still, so it stays fresh.
     """
+    from pdp.callers import CallerEntry, CallerPolicy
     from pdp.cel.limits import EvaluationLimits
     from pdp.model import Effect
     from pdp.policy import PolicyDocument, PolicySet
-    from tests.simulators.decision_points import (
-        HeldSnapshot,
-        MemoryRecorder,
-        ask,
-        message,
-        now_snapshot,
-        rule,
-    )
-    from tests.test_server import bench_door, outcome
+    from tests.simulators.certificates import TRUST_DOMAIN
+    from tests.simulators.decision_points import now_snapshot, rule
 
     both = PolicyDocument(
         name="documents",
@@ -61,10 +54,37 @@ def request_bytes() -> Iterator[Running]:
         roles=(),
         rules=(rule("all", Effect.PERMIT, ("*",)), rule("none", Effect.DENY, ("*",))),
     )
+    entry = CallerEntry(
+        id=f"spiffe://{TRUST_DOMAIN}/*",
+        resources=("document",),
+        actions=("*",),
+        asserts=("user",),
+        may=frozenset({"batch"}),
+    )
     policies = {"default": PolicySet([both], EvaluationLimits())}
+    return now_snapshot(policies=policies, callers=CallerPolicy((entry,)))
+
+
+def _questions() -> tuple[Any, ...]:
+    """Valid ones."""
+    from tests.simulators.decision_points import ask
+
+    nested: Any = {"a": [None, True, b"x"], "b": {"c": 1.5, "d": -1}}
+    return (
+        ask(),
+        ask("destroy", roles=["manager"], n=5, f=1.5, m=nested),
+        ask("é漢", **{"x" * 40: "y" * 200}),
+    )
+
+
+@contextmanager
+def request_bytes() -> Iterator[Running]:
+    """A request at the server's door: a denial or INVALID_ARGUMENT; one line; never a permit."""
+    from tests.simulators.decision_points import HeldSnapshot, MemoryRecorder, message
+    from tests.test_server import bench_door, outcome
+
     recorder = MemoryRecorder()
-    # The door's own clock stands still, so this stays fresh.
-    door = bench_door(recorder, HeldSnapshot(now_snapshot(policies=policies)))
+    door = bench_door(recorder, HeldSnapshot(_permitted_and_denied()))
     loop = asyncio.new_event_loop()
 
     def check(data: bytes) -> bool:
@@ -75,16 +95,88 @@ def request_bytes() -> Iterator[Running]:
         assert door._telemetry.counters["failures", "decision_point"] == 0
         return status == "OK"
 
-    nested: Any = {"a": [None, True, b"x"], "b": {"c": 1.5, "d": -1}}
     try:
-        yield Running(
-            (
-                message(ask()),
-                message(ask("destroy", roles=["manager"], n=5, f=1.5, m=nested)),
-                message(ask("é漢", **{"x" * 40: "y" * 200})),
-            ),
-            check,
-        )
+        yield Running(tuple(message(one) for one in _questions()), check)
+    finally:
+        loop.close()
+
+
+@contextmanager
+def batch_bytes() -> Iterator[Running]:
+    """A batch at the server's door: a denial for each question, with its digest, or a refusal."""
+    import dataclasses
+    import hashlib
+
+    from pdp.v1 import authorization_pb2 as pb
+    from pdp.wire_batch import split_batch
+    from tests.simulators.decision_points import MemoryRecorder
+    from tests.test_batch import bench_doors, message, outcome
+
+    recorder = MemoryRecorder()
+    door, batches = bench_doors(recorder=recorder, snapshot=_permitted_and_denied())
+    loop = asyncio.new_event_loop()
+
+    def check(data: bytes) -> bool:
+        recorder.entries.clear()
+        status, found = loop.run_until_complete(outcome(batches, data))
+        assert (door.gate.in_flight, door.gate.bytes_in_flight) == (0, 0)
+        assert door._telemetry.counters["failures", "decision_point"] == 0
+        if status != "OK":
+            assert status == "INVALID_ARGUMENT"
+            assert found.isprintable()
+            return False
+        asked = dict(split_batch(data, 1_000, 1 << 20).items)
+        assert found.request_digest == hashlib.sha256(data).digest()
+        for item in found.items:
+            assert item.effect == pb.EFFECT_DENY
+            assert item.request_digest == hashlib.sha256(asked.pop(item.request_id)).digest()
+        assert recorder.entries
+        return True
+
+    named = [
+        dataclasses.replace(one, request_id=f"q{place}") for place, one in enumerate(_questions())
+    ]
+    try:
+        yield Running(tuple(message(named, semantic) for semantic in (1, 2, 3)), check)
+    finally:
+        loop.close()
+
+
+@contextmanager
+def conversation_bytes() -> Iterator[Running]:
+    """A message in a conversation: one denial, and the next question is answered."""
+    from google.protobuf import duration_pb2
+
+    from pdp.v1 import authorization_pb2 as pb
+    from pdp.wire import request_to_pb
+    from tests.simulators.decision_points import HeldSnapshot, MemoryRecorder
+    from tests.test_server import bench_door
+    from tests.test_stream import Talk, held, question
+
+    recorder = MemoryRecorder()
+    door = bench_door(recorder, HeldSnapshot(_permitted_and_denied()))
+    loop = asyncio.new_event_loop()
+    after = question("after", "destroy")
+
+    def check(data: bytes) -> bool:
+        recorder.entries.clear()
+        talk = Talk(incoming=[data, after])
+        assert loop.run_until_complete(held(door, talk)) == "OK"
+        assert (door.gate.in_flight, door.gate.bytes_in_flight) == (0, 0)
+        assert door._telemetry.counters["failures", "decision_point"] == 0
+        assert {one.effect for one in talk.outgoing} == {pb.EFFECT_DENY}
+        assert all(one.invalid.isprintable() for one in talk.outgoing)
+        # Both may be called `after`, and be in flight at once: then one of them is invalid.
+        assert len(talk.outgoing) == 2
+        return pb.CAUSE_INVALID not in {one.cause for one in talk.outgoing}
+
+    spans = (None, duration_pb2.Duration(nanos=500_000_000), duration_pb2.Duration(seconds=9))
+    seeds = [
+        pb.AuthorizeStreamRequest(request=request_to_pb(one), timeout=span).SerializeToString()
+        for one, span in zip(_questions(), spans, strict=True)
+    ]
+    try:
+        yield Running(tuple(seeds), check)
     finally:
         loop.close()
 
@@ -107,6 +199,30 @@ def answer_bytes() -> Iterator[Running]:
     duty = honest(call)
     duty.obligations.add(type="custom", id="watermark")
     yield Running((permit.SerializeToString(), duty.SerializeToString()), check)
+
+
+@contextmanager
+def batch_answer_bytes() -> Iterator[Running]:
+    """An answer to a batch at the client: permits only where every part of it is as it must be."""
+    from pdp.model import Semantic
+    from tests.test_client_batch import begun, concluded, honest, may_permit_batch
+    from tests.test_client_core import CAN_MEET, ended
+
+    batch = begun("permit", "deny", "obliged", semantic=Semantic.PERMIT_ON_FIRST_PERMIT)
+    whole = begun("permit", "deny", "obliged")
+
+    def check(data: bytes) -> bool:
+        # The first byte says which batch was asked.
+        asked, rest = (whole if data[:1] == b"W" else batch), data[1:]
+        result = ended(rest)
+        conclusions = concluded(asked, result, CAN_MEET)
+        permits = [one is not None and bool(one.decision) for one in conclusions]
+        assert permits == may_permit_batch(asked, result, CAN_MEET)
+        assert all(one is None or one.unexpected is None for one in conclusions)
+        return any(permits)
+
+    seeds = b"W" + honest(whole).SerializeToString(), b"P" + honest(batch).SerializeToString()
+    yield Running(seeds, check)
 
 
 @contextmanager
@@ -337,6 +453,8 @@ Target = Callable[[], AbstractContextManager[Running]]
 # The inputs of docs/fuzzing.md, in its order.
 TARGETS: dict[str, Target] = {
     "request": request_bytes,
+    "batch": batch_bytes,
+    "conversation": conversation_bytes,
     "policy": policy_text,
     "archive": bundle_archive,
     "compiled": compiled_document,
@@ -344,6 +462,7 @@ TARGETS: dict[str, Target] = {
     "spool": spool_bytes,
     "certificate": certificates,
     "answer": answer_bytes,
+    "batch_answer": batch_answer_bytes,
 }
 
 

@@ -46,6 +46,8 @@ RUNS_MAX = 5_000_000
 # or that guard gone, the check must fail: it does look.
 TWINS = {
     "request": ("pdp.server.authorization", "InvalidRequestError", OverflowError),
+    "batch": ("pdp.server.batch", "InvalidRequestError", OverflowError),
+    "conversation": ("pdp.server.stream", "InvalidRequestError", OverflowError),
     "policy": ("pdp.authoring.compilation", "compiled", None),
     "archive": ("pdp.archive", "BundleRefusedError", LookupError),
     "compiled": ("pdp.compiled", "DocumentError", LookupError),
@@ -53,6 +55,7 @@ TWINS = {
     "spool": ("pdp.audit.log", "RecordError", LookupError),
     "certificate": ("pdp.identity.svid", "IdentityError", LookupError),
     "answer": ("pdp_client._core", "_check_request_digest", lambda *_: None),
+    "batch_answer": ("pdp_client._core", "_check_request_digest", lambda *_: None),
 }
 
 
