@@ -25,6 +25,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 import pdp_client
+from pdp.v1 import authorization_pb2 as pb
 from pdp_client import (
     AccessDenied,
     Action,
@@ -35,13 +36,14 @@ from pdp_client import (
     Decision,
     Effect,
     Obligation,
+    Question,
     Resource,
     Subject,
     _channel,
     _endpoint,
     sync,
 )
-from pdp_client._core import CAUSE_OF_STATUS, Status
+from pdp_client._core import CAUSE_OF_STATUS, Status, encoded
 from pdp_client.testing import AsyncDenyAll, AsyncUnsafePermitAll, DenyAll, UnsafePermitAll
 from tests.conftest import ROOT
 from tests.simulators.faults import FiringRange, Silent, refusing
@@ -183,11 +185,25 @@ def test_invalid_data_is_denied_without_being_sent(firing_range: FiringRange) ->
         assert silent.accepted == 0
 
 
+def test_a_subject_token_goes_to_the_pdp_and_is_not_shown() -> None:
+    """It is in the message, alone and in a batch, and in no repr of a question."""
+    question = Question(Subject("user", "a"), "permit", Resource("r", "1"), subject_token="to.ke.n")
+    assert "to.ke.n" not in repr(question)
+    stand_in = DenyAll()
+    stand_in.authorize(Subject("user", "a"), "permit", Resource("r", "1"), subject_token="to.ke.n")
+    stand_in.authorize_batch([question])
+    for request in stand_in.asked:
+        assert pb.AuthorizeRequest.FromString(encoded(request)).subject_token == "to.ke.n"
+
+
 def test_wrong_classes_are_raised(client: Client) -> None:
     """A bug in the calling program is a TypeError, before anything is sent."""
     wrong: Any = {"type": "user", "id": "alice"}
     with pytest.raises(TypeError, match="subject"):
         client.authorize(wrong, "permit", REPORT)
+    token: Any = b"to.ke.n"
+    with pytest.raises(TypeError, match="subject_token"):
+        client.authorize(ALICE, "permit", REPORT, subject_token=token)
     late: Any = "soon"
     with pytest.raises(TypeError, match="timeout"):
         client.authorize(ALICE, "permit", REPORT, timeout=late)
@@ -494,8 +510,11 @@ def test_no_option_permits_on_failure(kind: type[Any]) -> None:
     options = {
         "target", "trust_bundle", "certificate", "key", "server_name", "budget_s", "can_meet",
     }  # fmt: skip
-    # `explain` asks for more than an answer, and may get a denial in place of one.
-    asked = {"self", "subject", "action", "resource", "context", "timeout", "tenant", "explain"}
+    # `explain` asks for more than an answer, and may get a denial in place of one. So may a token.
+    asked = {
+        *("self", "subject", "action", "resource", "context", "timeout", "tenant", "explain"),
+        "subject_token",
+    }
     assert set(inspect.signature(kind).parameters) == options
     for method in (kind.authorize, kind.enforce):
         assert set(inspect.signature(method).parameters) == asked

@@ -23,6 +23,8 @@ class Question:
     context: Properties | None = field(default=None, kw_only=True)
     tenant: str = field(default="", kw_only=True)
     explain: bool = field(default=False, kw_only=True)
+    # Not in its repr: a token is good until it ends, for whoever reads it.
+    subject_token: str = field(default="", kw_only=True, repr=False)
 
 
 class Undecided:

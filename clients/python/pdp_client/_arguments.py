@@ -31,6 +31,7 @@ def question(
     request_id: str,
     *,
     explain: bool = False,
+    subject_token: str = "",
 ) -> Request:
     """The request.
 
@@ -49,6 +50,8 @@ def question(
         raise TypeError(f"action must be a str or a pdp_client.Action, not {type(action).__name__}")
     if not isinstance(resource, Resource):
         raise TypeError(f"resource must be a pdp_client.Resource, not {type(resource).__name__}")
+    if not isinstance(subject_token, str):
+        raise TypeError(f"subject_token must be a str, not {type(subject_token).__name__}")
     return Request(
         subject=subject,
         action=action,
@@ -58,6 +61,7 @@ def question(
         request_id=request_id,
         # Only what is exactly true asks: the wire has no other.
         explain=explain is True,
+        subject_token=subject_token,
     )
 
 

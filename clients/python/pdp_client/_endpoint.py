@@ -143,6 +143,7 @@ class Endpoint:
         tenant: str,
         *,
         explain: bool,
+        subject_token: str,
     ) -> Request:
         # 128 random bits: an answer to another question cannot carry this id by chance.
         return _arguments.question(
@@ -153,6 +154,7 @@ class Endpoint:
             tenant,
             request_id=secrets.token_hex(16),
             explain=explain,
+            subject_token=subject_token,
         )
 
     def _questions(self, questions: Sequence[Question], semantic: Semantic) -> list[Request]:
@@ -173,6 +175,7 @@ class Endpoint:
                 self._question(
                     *(one.subject, one.action, one.resource, one.context, one.tenant),
                     explain=one.explain,
+                    subject_token=one.subject_token,
                 )
             )
         return found

@@ -42,6 +42,7 @@ class AsyncClient(Endpoint):
         timeout: float | None = None,  # noqa: ASYNC109 the budget of the call, sent to the PDP
         tenant: str = "",
         explain: bool = False,
+        subject_token: str = "",
     ) -> Decision:
         """May `subject` do `action` on `resource`?
 
@@ -52,7 +53,16 @@ class AsyncClient(Endpoint):
             TypeError: an argument is not of its class.
         """
         return (
-            await self._ask(subject, action, resource, context, timeout, tenant, explain=explain)
+            await self._ask(
+                subject,
+                action,
+                resource,
+                context,
+                timeout,
+                tenant,
+                explain=explain,
+                subject_token=subject_token,
+            )
         ).decision
 
     async def enforce(
@@ -65,6 +75,7 @@ class AsyncClient(Endpoint):
         timeout: float | None = None,  # noqa: ASYNC109
         tenant: str = "",
         explain: bool = False,
+        subject_token: str = "",
     ) -> Decision:
         """As `authorize`, but a denial is raised: it cannot be overlooked.
 
@@ -73,7 +84,14 @@ class AsyncClient(Endpoint):
             TypeError: as `authorize`.
         """
         conclusion = await self._ask(
-            subject, action, resource, context, timeout, tenant, explain=explain
+            subject,
+            action,
+            resource,
+            context,
+            timeout,
+            tenant,
+            explain=explain,
+            subject_token=subject_token,
         )
         if conclusion.decision.effect is not Effect.PERMIT:
             raise AccessDenied(conclusion.decision, conclusion.reason)
@@ -136,9 +154,12 @@ class AsyncClient(Endpoint):
         tenant: str,
         *,
         explain: bool,
+        subject_token: str,
     ) -> Conclusion:
         started = time.monotonic()
-        request = self._question(subject, action, resource, context, tenant, explain=explain)
+        request = self._question(
+            subject, action, resource, context, tenant, explain=explain, subject_token=subject_token
+        )
         budget_s = _arguments.budget(timeout, self._budget_s)
         call = admitted = None
         try:

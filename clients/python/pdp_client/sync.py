@@ -56,6 +56,7 @@ class Client(Endpoint):
         timeout: float | None = None,
         tenant: str = "",
         explain: bool = False,
+        subject_token: str = "",
     ) -> Decision:
         """May `subject` do `action` on `resource`?
 
@@ -69,6 +70,7 @@ class Client(Endpoint):
             tenant: empty means the caller's only one.
             explain: ask why, too: `decision.explanation`. A caller whose entry in
                 the caller policy does not say `may: [explain]` is denied.
+            subject_token: a JWT access token that proves `subject`, for the PDP to verify.
 
         Returns:
             The decision. True in a condition only if it permits. Every
@@ -80,7 +82,14 @@ class Client(Endpoint):
                 ends the process or the thread passes through.
         """
         return self._ask(
-            subject, action, resource, context, timeout, tenant, explain=explain
+            subject,
+            action,
+            resource,
+            context,
+            timeout,
+            tenant,
+            explain=explain,
+            subject_token=subject_token,
         ).decision
 
     def enforce(
@@ -93,6 +102,7 @@ class Client(Endpoint):
         timeout: float | None = None,
         tenant: str = "",
         explain: bool = False,
+        subject_token: str = "",
     ) -> Decision:
         """As `authorize`, but a denial is raised: it cannot be overlooked.
 
@@ -100,7 +110,16 @@ class Client(Endpoint):
             AccessDenied: carries the decision.
             TypeError: as `authorize`.
         """
-        conclusion = self._ask(subject, action, resource, context, timeout, tenant, explain=explain)
+        conclusion = self._ask(
+            subject,
+            action,
+            resource,
+            context,
+            timeout,
+            tenant,
+            explain=explain,
+            subject_token=subject_token,
+        )
         if conclusion.decision.effect is not Effect.PERMIT:
             raise AccessDenied(conclusion.decision, conclusion.reason)
         return conclusion.decision
@@ -174,9 +193,12 @@ class Client(Endpoint):
         tenant: str,
         *,
         explain: bool,
+        subject_token: str,
     ) -> Conclusion:
         started = time.monotonic()
-        request = self._question(subject, action, resource, context, tenant, explain=explain)
+        request = self._question(
+            subject, action, resource, context, tenant, explain=explain, subject_token=subject_token
+        )
         budget_s = _arguments.budget(timeout, self._budget_s)
         call = admitted = None
         try:

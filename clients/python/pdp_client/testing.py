@@ -48,10 +48,18 @@ class _StandIn:
         tenant: str,
         *,
         explain: bool,
+        subject_token: str,
     ) -> Decision:
         """The decision. What the client would raise or deny, this does too."""
         request = _arguments.question(
-            subject, action, resource, context, tenant, request_id="0" * 32, explain=explain
+            subject,
+            action,
+            resource,
+            context,
+            tenant,
+            request_id="0" * 32,
+            explain=explain,
+            subject_token=subject_token,
         )
         budget_s = _arguments.budget(timeout, _arguments.BUDGET_S_DEFAULT)
         self.asked.append(request)
@@ -81,6 +89,7 @@ class _StandIn:
                 self._ask(
                     *(one.subject, one.action, one.resource, one.context, timeout, one.tenant),
                     explain=one.explain,
+                    subject_token=one.subject_token,
                 )
             )
         return Answers(decided)
@@ -99,9 +108,19 @@ class _Sync(_StandIn):
         timeout: float | None = None,
         tenant: str = "",
         explain: bool = False,
+        subject_token: str = "",
     ) -> Decision:
         """As `Client.authorize`, without a PDP."""
-        return self._ask(subject, action, resource, context, timeout, tenant, explain=explain)
+        return self._ask(
+            subject,
+            action,
+            resource,
+            context,
+            timeout,
+            tenant,
+            explain=explain,
+            subject_token=subject_token,
+        )
 
     def enforce(
         self,
@@ -113,10 +132,20 @@ class _Sync(_StandIn):
         timeout: float | None = None,
         tenant: str = "",
         explain: bool = False,
+        subject_token: str = "",
     ) -> Decision:
         """As `Client.enforce`, without a PDP."""
         return _enforced(
-            self._ask(subject, action, resource, context, timeout, tenant, explain=explain)
+            self._ask(
+                subject,
+                action,
+                resource,
+                context,
+                timeout,
+                tenant,
+                explain=explain,
+                subject_token=subject_token,
+            )
         )
 
     def authorize_batch(
@@ -157,9 +186,19 @@ class _Async(_StandIn):
         timeout: float | None = None,  # noqa: ASYNC109 the client's signature
         tenant: str = "",
         explain: bool = False,
+        subject_token: str = "",
     ) -> Decision:
         """As `AsyncClient.authorize`, without a PDP."""
-        return self._ask(subject, action, resource, context, timeout, tenant, explain=explain)
+        return self._ask(
+            subject,
+            action,
+            resource,
+            context,
+            timeout,
+            tenant,
+            explain=explain,
+            subject_token=subject_token,
+        )
 
     async def enforce(
         self,
@@ -171,10 +210,20 @@ class _Async(_StandIn):
         timeout: float | None = None,  # noqa: ASYNC109
         tenant: str = "",
         explain: bool = False,
+        subject_token: str = "",
     ) -> Decision:
         """As `AsyncClient.enforce`, without a PDP."""
         return _enforced(
-            self._ask(subject, action, resource, context, timeout, tenant, explain=explain)
+            self._ask(
+                subject,
+                action,
+                resource,
+                context,
+                timeout,
+                tenant,
+                explain=explain,
+                subject_token=subject_token,
+            )
         )
 
     async def authorize_batch(
