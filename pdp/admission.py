@@ -71,25 +71,48 @@ class Denials:
         return bool(self.jtis) and (token.issuer, token.jti) in self.jtis
 
 
-def resolve_tenant(policies: Mapping[str, PolicySet], allowed: frozenset[str], named: str) -> str:
+def resolve_tenant(
+    policies: Mapping[str, PolicySet],
+    allowed: frozenset[str],
+    named: str,
+    home: str | None = None,
+) -> str:
     """The tenant a request is about.
 
     Args:
         policies: the tenants this PDP loads.
         allowed: the tenants the caller may name; `*` stands for all that are loaded.
-        named: as the request says; empty means the caller's only one.
+        named: as the request says.
+        home: what the operator says of a request of this caller that names none;
+            empty: nothing. None where there is no operator: the caller's only one.
+
+    Returns:
+        The tenant. Whether its caller policy lists the caller at all, its entries say.
 
     Raises:
-        InvalidRequestError: none is named where the caller has several, or the
-            named one is not the caller's or not loaded. Which of the last two
-            is not said: who may not name a tenant does not learn of it.
+        InvalidRequestError: none is named where one must be, or the named one is
+            not the caller's or not loaded. Which of the last two is not said: who
+            may not name a tenant does not learn of it.
     """
     reachable = allowed
     if ANY in allowed:
         reachable = allowed - {ANY} | frozenset(policies)
+    if not named and home is not None:
+        # INVARIANT: no bundle has a say in this, so no tenant has one in another's requests.
+        if not home:
+            raise InvalidRequestError(
+                "tenant",
+                "is required: this PDP serves several tenants, and its configuration says "
+                "none for this caller; send `tenant`",
+            )
+        if home in policies:
+            return home
+        named = home
     if not named:
         if len(reachable) != 1:
-            raise InvalidRequestError("tenant", "is required: this caller has not exactly one")
+            raise InvalidRequestError(
+                "tenant", "is required: this caller has not exactly one; send `tenant`"
+            )
         (named,) = reachable
     if named not in reachable or named not in policies:
         raise InvalidRequestError("tenant", "is not one that this caller may name here")
@@ -105,6 +128,7 @@ def decide(
     now_ns: int,
     *,
     doing: str = "",
+    home: str | None = None,
 ) -> tuple[Decision, list[Rule]]:
     """The whole answer to one admitted request, but for time and durability.
 
@@ -117,6 +141,7 @@ def decide(
         caller: the verified workload.
         now_ns: nanoseconds since the epoch; `now` in conditions.
         doing: what the request is a part of: `batch`, `search`, or nothing.
+        home: the tenant if the request names none, see `resolve_tenant`.
 
     Returns:
         The decision, and the candidate rules it looked at: none when it was
@@ -133,7 +158,7 @@ def decide(
     # learns nothing about tenants.
     if not allowed:
         return deny(Cause.CALLER), []
-    tenant = resolve_tenant(policies, allowed, request.tenant)
+    tenant = resolve_tenant(policies, allowed, request.tenant, home)
     covering = callers.covering(caller.spiffe_id, tenant, request, doing=doing)
     if not covering:
         return deny(Cause.CALLER), []

@@ -147,18 +147,18 @@ class BatchDecisionPoint(DecisionPoint):
             return _without_permits(found, Cause.AUDIT)
         # (8) Making the record durable takes time, and a proof may expire meanwhile.
         later = Moment(self._clock.wall_ns(), moment.snapshot, BATCH)
-        if later.snapshot is None or later.snapshot.is_stale(later.clock_ns):
+        if later.snapshot is None or all(call.is_stale(later.clock_ns) for call in calls):
             denials = _without_permits(decided, Cause.STALE)
             return await self._recorded(batch, later, calls, denials)
         now_ns = later.snapshot.now_ns(later.clock_ns)
         ended = [
-            decision.effect is Effect.PERMIT and has_ended(call.admitted, now_ns)
+            _ended(call, decision, later.clock_ns, now_ns)
             for call, decision in zip(calls, decided, strict=True)
         ]
         if any(ended):
-            # Only what those tokens proved; the others are recorded anew beside them.
+            # Only what those tokens proved, or of that tenant; the others are recorded anew beside.
             left = [
-                deny(Cause.IDENTITY) if over else decision
+                deny(over) if over else decision
                 for over, decision in zip(ended, decided, strict=True)
             ]
             return await self._recorded(batch, later, calls, left)
@@ -173,13 +173,14 @@ class BatchDecisionPoint(DecisionPoint):
     ) -> list[RecordRef | None]:
         """For each decision its durable record, or None: there is none in time."""
         first, clock_ns = calls[0], moment.clock_ns
+        bundles = (call.bundle for call in calls if call.snapshot is not None)
         shared = BatchEvidence(
             new_decision_id(clock_ns),
             batch.request_id,
             batch.semantic.value,
             len(batch.questions),
             first.caller,
-            None if moment.snapshot is None else moment.snapshot.ref,
+            next(bundles, None if moment.snapshot is None else moment.snapshot.ref),
             batch.digest,
         )
         items = [
@@ -194,6 +195,15 @@ class BatchDecisionPoint(DecisionPoint):
                 *(self._record(part, clock_ns, first.deadline) for part in parts)
             )
         return [records[place] for place in places]
+
+
+def _ended(call: Call, decision: Decision, clock_ns: int, now_ns: int) -> Cause | None:
+    """Why a permit does not hold any more, if it does not."""
+    if decision.effect is not Effect.PERMIT:
+        return None
+    if call.is_stale(clock_ns):
+        return Cause.STALE
+    return Cause.IDENTITY if has_ended(call.admitted, now_ns) else None
 
 
 def _without_permits(decisions: Sequence[Decision], cause: Cause) -> list[Decision]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pdp.audit.decision_id import new_decision_id
 from pdp.audit.entry import Received
@@ -69,6 +69,7 @@ class Call:
     now_ns: int = 0
     admitted: Admitted | None = None
     snapshot: Snapshot | None = None
+    tenant: str = ""  # named, or by the operator's word; not yet whether the caller may
     rules: Sequence[Rule] = ()
     invalid: InvalidRequestError | None = None
 
@@ -78,9 +79,21 @@ class Call:
         return self.question if isinstance(self.question, Request) else self.question.request
 
     @property
+    def recorded(self) -> Request:
+        """As asked, and where several tenants are served with the tenant that it was about."""
+        request = self.request
+        if request.tenant or self.snapshot is None or len(self.snapshot.tenants) <= 1:
+            return request
+        return replace(request, tenant=self.tenant)
+
+    @property
     def bundle(self) -> BundleRef | None:
         """What decided, as far as it is known."""
-        return None if self.snapshot is None else self.snapshot.ref
+        return None if self.snapshot is None else self.snapshot.ref_of(self.tenant)
+
+    def is_stale(self, clock_ns: int) -> bool:
+        """Whether what decided is no longer fresh, or there is nothing."""
+        return self.snapshot is None or self.snapshot.is_stale(clock_ns, self.tenant)
 
 
 def named(decision: Decision, call: Call) -> Decision:

@@ -217,7 +217,9 @@ class DecisionPoint:
             return replace(decision, explanation=Explanation(truncated=True))
         try:
             allowed = call.snapshot.callers.tenants(call.caller.spiffe_id)
-            tenant = admission.resolve_tenant(call.snapshot.policies, allowed, call.request.tenant)
+            tenant = admission.resolve_tenant(
+                call.snapshot.policies, allowed, call.request.tenant, call.tenant
+            )
             why = explain(
                 call.snapshot.policies[tenant], call.admitted, call.now_ns, decision, call.rules
             )
@@ -254,10 +256,13 @@ class DecisionPoint:
             return deny(Cause.DEADLINE)
         # (3) The whole request sees this version, whatever a poll brings meanwhile.
         snapshot = call.snapshot = moment.snapshot if moment else self._snapshots.current()
-        if snapshot is None or call.request.tenant in snapshot.unserved:
+        if snapshot is None:
             return deny(Cause.NO_BUNDLE)
-        # (4) Expired, or the clock ran backwards. No grace.
-        if snapshot.is_stale(call.clock_ns):
+        call.tenant = call.request.tenant or snapshot.home(call.caller.spiffe_id)
+        if call.tenant in snapshot.unserved:
+            return deny(Cause.NO_BUNDLE)
+        # (4) Expired, or the clock ran backwards. No grace. Each tenant by its own bundle.
+        if snapshot.is_stale(call.clock_ns, call.tenant):
             return deny(Cause.STALE)
         call.now_ns = snapshot.now_ns(call.clock_ns)
         # (5) The law: who may ask, then the rules.
@@ -275,6 +280,7 @@ class DecisionPoint:
                 call.caller,
                 call.now_ns,
                 doing=moment.doing if moment else "",
+                home=call.tenant,
             )
         except InvalidRequestError as error:
             call.invalid = error
@@ -307,7 +313,7 @@ class DecisionPoint:
             )
         # (8) Making the record durable takes time, and a proof may expire meanwhile.
         call.clock_ns = self._clock.wall_ns()
-        if call.snapshot is None or call.snapshot.is_stale(call.clock_ns):
+        if call.snapshot is None or call.is_stale(call.clock_ns):
             return await self._concluded(call, deny(Cause.STALE))
         if has_ended(call.admitted, call.snapshot.now_ns(call.clock_ns)):
             return await self._concluded(call, deny(Cause.IDENTITY))
@@ -353,4 +359,4 @@ class DecisionPoint:
         else:
             digest, message = received.digest, kept(received.message, admitted) if full else b""
         known = admitted is not None
-        return Evidence(call.request, call.caller, attributes, digest, message, known, token)
+        return Evidence(call.recorded, call.caller, attributes, digest, message, known, token)

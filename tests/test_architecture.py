@@ -31,6 +31,7 @@ RINGS: dict[str, tuple[str, ...]] = {
         "pdp.fetched",
         "pdp.boundary",
         "pdp.callers",
+        "pdp.tenancy",
         "pdp.policy",
         "pdp.schema",
         "pdp.schema_check",

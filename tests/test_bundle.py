@@ -178,7 +178,7 @@ def test_replay_to_an_empty_state_folder_twin_without_guard(
     """TUF itself accepts the replay: only the floor stands in between."""
     first, _ = two_editions(reader)
     reader.serve(first)
-    monkeypatch.setattr(freshness, "refuse_rollback", disabled)
+    monkeypatch.setattr(freshness, "refuse_below_floor", disabled)
     assert reader.start(revision_floor=2).outcome == "updated"
     assert reader.revision == 1
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -36,7 +37,7 @@ LIMITS = ArchiveLimits()
 SIGNED_AT_S = 1_795_000_000
 MEMORY = Memory(
     {"root": 1, "timestamp": 5, "snapshot": 3, "targets": 1, "policies/default": 2},
-    bytes(range(32)),
+    {"policies/default/bundle.tar": "ab" * 32, "emergency/denials.json": "cd" * 32},
     1_795_000_000_123_456_789,
     1_795_000_000_000_000_000,
 )
@@ -425,7 +426,7 @@ def test_fuzz_state_file(data: st.DataObject) -> None:
         return
 
 
-@given(JSON, st.sampled_from(["version", "versions", "digest", "clock_mark_ns"]))
+@given(JSON, st.sampled_from(["version", "versions", "targets", "digest", "clock_mark_ns"]))
 @settings(max_examples=60)
 def test_fuzz_state_fields_with_a_true_checksum(value: Any, key: str) -> None:
     """Any JSON in any field, checksum right: a memory, or StrictJsonError."""
@@ -439,6 +440,31 @@ def test_fuzz_state_fields_with_a_true_checksum(value: Any, key: str) -> None:
     except StrictJsonError:
         return
     assert memory.revision >= 1
+
+
+def older(**changes: Any) -> bytes:
+    """The state file as a PDP wrote it that had one digest of all targets."""
+    from pdp.bundle.memory import _checksum
+
+    body = json.loads(render_state(MEMORY))["state"]
+    del body["targets"]
+    body |= {"version": 1, "digest": "ef" * 32, **changes}
+    return render({"state": body, "sha256": _checksum(body)})
+
+
+def test_state_file_of_an_older_pdp_is_read() -> None:
+    """An upgrade forgets neither versions nor the digest, and asks for no new floor."""
+    memory = parse_state(older())
+    assert memory == replace(MEMORY, targets={}, digest=bytes.fromhex("ef" * 32))
+    changes: tuple[dict[str, Any], ...] = (
+        {"digest": "ef"},
+        {"digest": 7},
+        {"version": 3},
+        {"targets": {}},
+    )
+    for wrong in changes:
+        with pytest.raises(StrictJsonError):
+            parse_state(older(**wrong))
 
 
 def test_archive_helper_is_deterministic() -> None:

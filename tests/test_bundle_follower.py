@@ -216,7 +216,7 @@ def test_state_file_cannot_extend_freshness(fetcher: Reader) -> None:
     assert memory is not None
     fetcher.clock.offset_s = 300
     later_ns = memory.timestamp_first_verified_ns + 300 * NANOS
-    folder.write(Memory(memory.versions, memory.digest, memory.clock_mark_ns, later_ns))
+    folder.write(Memory(memory.versions, memory.targets, memory.clock_mark_ns, later_ns))
     worker.poll()
     assert worker.snapshot.fresh_until_ns <= until_ns
     worker.stop()
@@ -304,7 +304,7 @@ def test_two_memories_together_are_never_milder_than_either(own: Memory, theirs:
         if both.versions["timestamp"] == one.versions["timestamp"]:
             assert both.timestamp_first_verified_ns <= one.timestamp_first_verified_ns
     if own.revision >= theirs.revision:
-        assert both.digest == own.digest
+        assert both.targets == own.targets
 
 
 def test_fetcher_that_starts_again_clears_nothing_of_the_workers(fetcher: Reader) -> None:

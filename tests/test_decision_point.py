@@ -172,7 +172,7 @@ def test_never_stale(offset_ns: int) -> None:
 
 def test_never_stale_twin_without_guard(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the freshness check a bundle of yesterday permits."""
-    monkeypatch.setattr(Snapshot, "is_stale", lambda self, clock_ns: False)
+    monkeypatch.setattr(Snapshot, "is_stale", lambda *_: False)
     bench = Bench(make_snapshot(fresh_until_ns=NOW_NS - 86_400 * NANOS))
     assert outcome(bench.decide()) == ("PERMIT", "RULE")
 

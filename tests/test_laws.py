@@ -379,7 +379,7 @@ Answer = Callable[[Tenants, CallerPolicy, Request], Decision]
 
 def _answered(tenants: Tenants, callers: CallerPolicy, request: Request) -> Decision:
     return admission.decide(
-        tenants, callers, Denials(), rs.admitted(request), rs.CALLER, rs.NOW_NS
+        tenants, callers, Denials(), rs.admitted(request), rs.CALLER, rs.NOW_NS, home="a"
     )[0]
 
 
@@ -405,7 +405,8 @@ def changed_by_another_tenant(answer: Answer, cases: int) -> tuple[int, int]:
         mine, theirs = rs.build(rs.rule_set(chance)), rs.build(rs.rule_set(chance))
         own, other = _entries("a", chance), _entries("b", chance)
         for _ in range(REQUESTS_PER_SET):
-            request = replace(rs.request(chance), tenant="a")
+            # Named, or by the operator's word.
+            request = replace(rs.request(chance), tenant=chance.choice(("a", "")))
             alone = answer({"a": mine}, CallerPolicy(own), request)
             beside = answer({"a": mine, "b": theirs}, CallerPolicy((*own, *other)), request)
             changed += alone != beside

@@ -149,6 +149,8 @@ def _type(annotation: Any, bounds: dict[str, float]) -> str:
         return ", ".join(f"`{choice}`" for choice in arguments)
     if origin is tuple:
         return f"list of {_type(arguments[0], bounds)}"
+    if origin is dict:
+        return f"table of {_type(arguments[1], bounds)}"
     if type(None) in arguments:
         return _type(next(item for item in arguments if item is not type(None)), bounds)
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
@@ -180,7 +182,7 @@ def _number(value: float) -> str:
 def _default(about: FieldInfo) -> str:
     if about.is_required():
         return "required"
-    if about.default is None:
+    if about.default is None or about.default in ("", {}):
         return "none"
     if isinstance(about.default, tuple):
         return f"`{json.dumps(list(about.default))}`"

@@ -1,7 +1,8 @@
 """The record of a batch: one entry, or as many as its items need.
 
 An item is what the record of its question alone would be, without caller and
-bundle, which are said once. An item that would not fit by itself leaves digests
+bundle, which are said once; an item about another tenant than the first names
+its own bundle. An item that would not fit by itself leaves digests
 behind, as it would alone; items that do not fit together go on in further parts.
 So nothing is written down that says less than the records of single questions.
 """
@@ -36,7 +37,7 @@ class BatchEvidence:
         semantic: as on the wire.
         questions: how many there were.
         caller: who asked.
-        bundle: what decided.
+        bundle: what decided the first of them.
         digest: of the whole message; empty if there was none.
     """
 
@@ -71,7 +72,8 @@ def build_batch(
     for decision, evidence in items:
         item = build_entry(decision, evidence, _ITEMS_BYTES_MAX - _ITEM_OVERHEAD)
         item.ClearField("caller")
-        item.ClearField("bundle")
+        if decision.bundle in {None, batch.bundle}:
+            item.ClearField("bundle")
         size = item.ByteSize() + _ITEM_OVERHEAD
         if size > left:
             parts.append(_head(batch, effect, cause))
@@ -94,6 +96,8 @@ def single_entries(entry: audit_pb2.DecisionRecord) -> list[audit_pb2.DecisionRe
         single = audit_pb2.DecisionRecord()
         single.CopyFrom(item)
         single.MergeFrom(shared)
+        if item.HasField("bundle"):
+            single.bundle.CopyFrom(item.bundle)
         singles.append(single)
     return singles
 

@@ -60,21 +60,26 @@ def refuse_expired(expires_ns: Mapping[str, int], clock_ns: int) -> None:
             )
 
 
-def refuse_rollback(
-    versions: Mapping[str, int], memory: Memory | None, revision_floor: int | None
-) -> None:
-    """No role may be older than what was accepted before, and no revision below the floor.
+def refuse_below_floor(revision: int, revision_floor: int | None) -> None:
+    """No revision below what the operator says.
+
+    Raises:
+        BundleRefusedError: it is.
+    """
+    if revision_floor is not None and revision < revision_floor:
+        raise BundleRefusedError(
+            f"revision {revision} is below the floor: `revision_floor` is {revision_floor}"
+        )
+
+
+def refuse_rollback(versions: Mapping[str, int], memory: Memory | None) -> None:
+    """No role may be older than what was accepted before.
 
     TUF's own rollback check lives in its cache; this one survives its loss.
 
     Raises:
         BundleRefusedError: something is older.
     """
-    revision = versions["snapshot"]
-    if revision_floor is not None and revision < revision_floor:
-        raise BundleRefusedError(
-            f"revision {revision} is below the floor: `revision_floor` is {revision_floor}"
-        )
     for role, seen in sorted((memory.versions if memory else {}).items()):
         version = versions.get(role)
         if version is not None and version < seen:
@@ -85,13 +90,37 @@ def refuse_rollback(
             )
 
 
-def refuse_changed(revision: int, digest: bytes, memory: Memory | None) -> None:
-    """One revision has one content.
+def refuse_changed(revision: int, targets: Mapping[str, str], memory: Memory | None) -> None:
+    """One revision has one content, target by target.
+
+    Args:
+        revision: the TUF snapshot version.
+        targets: SHA-256 in hexadecimal, by path.
+        memory: what was seen before.
+
+    Raises:
+        BundleRefusedError: this revision was seen with other bytes.
+    """
+    if memory is None or revision != memory.revision:
+        return
+    for path, digest in sorted(targets.items()):
+        seen = memory.targets.get(path, digest)
+        if digest != seen:
+            raise BundleRefusedError(
+                f"revision {revision} has `{path}` with the SHA-256 {digest}, but it had "
+                f"{seen} before: one revision, two contents"
+            )
+
+
+def refuse_changed_as_a_whole(revision: int, digest: bytes, memory: Memory | None) -> None:
+    """As `refuse_changed`, from the state file of an older PDP, which has one digest of all.
 
     Raises:
         BundleRefusedError: this revision was seen with another digest.
     """
-    if memory is not None and revision == memory.revision and digest != memory.digest:
+    if memory is None or not memory.digest or revision != memory.revision:
+        return
+    if digest != memory.digest:
         raise BundleRefusedError(
             f"revision {revision} has the digest {digest.hex()}, but it had "
             f"{memory.digest.hex()} before: one revision, two contents"

@@ -10,14 +10,16 @@ a step exists before the step before it has succeeded.
      (4) the timestamp does not expire further ahead than a heartbeat may
      (5) no role has expired by the decision clock
      (6) no role is older than the state file remembers; the revision floor
-     (7) the same revision has the same digest
+     (7) the same revision has the same content
      (8) each archive: size, shape, manifest, digests, and what was signed of it
      (9) the bundle was not signed after now
     (10) denials parse
     (11) documents decode and compile; exactly one caller policy
-         Where several tenants are served, (8), (9) and (11) are each tenant's own
-         affair: one whose bundle fails is not served, and the others go on.
     (12) fresh until when, and not over already
+         Where several tenants are served, whatever (2) and (5) to (12) say of one tenant's own
+         role, target or archive is its own affair: it keeps what it had while that is
+         fresh, and the others go on. The root, timestamp, snapshot, targets and emergency
+         are everybody's.
     (13) kept files and state file are durable
     (14) the snapshot is swapped in
 
@@ -48,17 +50,10 @@ from pdp.bundle.settings import (
     bundle_target,
 )
 from pdp.bundle.store import Deadline, HostileStoreError, KeptStore, Store, open_store
-from pdp.bundle.tenants import Loaded, load_tenants
-from pdp.bundle.trust import (
-    Kept,
-    VerifiedSet,
-    Wanted,
-    root_problem,
-    verify_repository,
-)
+from pdp.bundle.tenants import Load, Loaded, shared
+from pdp.bundle.trust import Kept, Wanted, root_problem, verify_repository
 from pdp.cel.limits import EvaluationLimits
 from pdp.errors import BundleError, BundleRefusedError, ConfigurationError, StateFileError
-from pdp.model import BundleRef
 from pdp.snapshot import Snapshot
 
 PollOutcome = Literal["unchanged", "updated", "unreachable", "refused"]
@@ -71,7 +66,8 @@ class PollResult:
     Attributes:
         outcome: `unchanged` and `updated` verified the store's current state;
             `unreachable` and `refused` did not, and the last good snapshot
-            stays until its `fresh_until`.
+            stays until its `fresh_until`. Of several tenants some may have
+            been verified and some not: `detail` names those.
         detail: one line for the log.
     """
 
@@ -121,6 +117,7 @@ class BundleKeeper:
                 bundle_target(tenant),
                 bundle_role(tenant),
                 settings.limits.archive.archive_bytes_max,
+                alone=len(settings.tenants) > 1,
             )
             for tenant in settings.tenants
         ] + [Wanted(EMERGENCY_TARGET, EMERGENCY_ROLE, DENIALS_BYTES_MAX)]
@@ -224,8 +221,8 @@ class BundleKeeper:
             return _explain(error, store.last), error
         fresh = f"fresh until {freshness.shown(snapshot.fresh_until_ns)}"
         detail = f"revision {snapshot.ref.revision}, {fresh}"
-        for tenant, why in sorted((self._loaded.unserved if self._loaded else {}).items()):
-            detail += f"; tenant `{tenant}` is not served: {' '.join(why.split())[:200]}"
+        for tenant, why in sorted((self._loaded.troubles if self._loaded else {}).items()):
+            detail += f"; tenant `{tenant}` {_standing(snapshot, tenant)}: {_line(why)[:200]}"
         updated = before is None or before.ref != snapshot.ref
         return PollResult("updated" if updated else "unchanged", detail), None
 
@@ -241,29 +238,30 @@ class BundleKeeper:
         # (3) development
         if problem := self.anchor.mark_problem(marked=verified.development):
             raise BundleRefusedError(f"the root is {problem}")
-        # (4) far ahead, (5) expired, (6) older
-        expires = verified.expires_ns
+        # (4) far ahead, (5) expired, (6) older, (7) changed: what all tenants share
+        expires = shared(verified.expires_ns, settings)
+        emergency = {EMERGENCY_TARGET: verified.targets[EMERGENCY_TARGET].sha256}
         freshness.refuse_far_expiry(expires["timestamp"], now_ns, settings.freshness_max_s)
         freshness.refuse_expired(expires, now_ns)
-        freshness.refuse_rollback(verified.versions, memory, settings.revision_floor)
-        # (7) one revision, one digest
-        digest = digest_of({path: t.sha256 for path, t in verified.targets.items()})
-        freshness.refuse_changed(verified.revision, digest, memory)
-        # (8) to (11) contents, unless these very bytes were compiled before
-        loaded = self._loaded
-        if loaded is None or loaded.digest != digest or loaded.unserved:
-            loaded = load_tenants(
-                verified, digest, loaded, settings, self._limits, self.anchor, now_ns
-            )
-        # (12) fresh until
+        freshness.refuse_below_floor(verified.revision, settings.revision_floor)
+        freshness.refuse_rollback(shared(verified.versions, settings), memory)
+        freshness.refuse_changed(verified.revision, emergency, memory)
+        if not verified.failed:
+            digest = digest_of({path: t.sha256 for path, t in verified.targets.items()})
+            freshness.refuse_changed_as_a_whole(verified.revision, digest, memory)
         first_ns = freshness.first_verified_ns(verified.versions["timestamp"], memory, now_ns)
         until_ns = freshness.fresh_until_ns(expires, first_ns, settings.freshness_max_s)
         freshness.refuse_spent(until_ns, now_ns)
+        # (5) to (12) each tenant's own
+        loaded = Load(
+            verified, memory, self._loaded, settings, self._limits, self.anchor, now_ns, first_ns
+        ).run()
+        until_ns = loaded.fresh_until_ns
         mark_ns = freshness.clock_mark_ns(mark_ns, loaded.signed_at_ns, now_ns, until_ns)
         # (13) durable; kept files first: the state file never remembers more than they can serve
         if verified.kept != self._saved:
             self._save(folder, verified.kept)
-        new_memory = Memory(_highest(verified, memory), digest, mark_ns, first_ns)
+        new_memory = Memory(_highest(loaded, memory), _contents(loaded, memory), mark_ns, first_ns)
         folder.write(new_memory)
         # (14) swap
         self._memory, self._kept, self._loaded = new_memory, verified.kept, loaded
@@ -271,10 +269,12 @@ class BundleKeeper:
             policies=loaded.policies,
             callers=loaded.callers,
             denials=loaded.denials,
-            ref=BundleRef(verified.revision, digest),
+            ref=loaded.ref,
             fresh_until_ns=until_ns,
             clock_mark_ns=mark_ns,
-            unserved=frozenset(loaded.unserved),
+            unserved=frozenset(settings.tenants) - frozenset(loaded.tenants),
+            tenants={name: tenant.state for name, tenant in loaded.tenants.items()},
+            tenancy=settings.tenancy,
         )
         return self._snapshot
 
@@ -313,9 +313,27 @@ def _refuse_clock_behind(clock_ns: int, mark_ns: int) -> None:
         raise _ClockError(str(error)) from None
 
 
-def _highest(verified: VerifiedSet, memory: Memory | None) -> dict[str, int]:
-    """Versions to remember: a role that is no longer used keeps what it had."""
-    return {**(memory.versions if memory else {}), **verified.versions}
+def _highest(loaded: Loaded, memory: Memory | None) -> dict[str, int]:
+    """Versions to remember: a role that is not used, or not accepted, keeps what it had."""
+    return {**(memory.versions if memory else {}), **loaded.versions}
+
+
+def _contents(loaded: Loaded, memory: Memory | None) -> dict[str, str]:
+    """What was accepted at this revision, now or before."""
+    before = memory.targets if memory and memory.revision == loaded.ref.revision else {}
+    return {**before, **loaded.targets}
+
+
+def _standing(snapshot: Snapshot, tenant: str) -> str:
+    state = snapshot.tenants.get(tenant)
+    if state is None:
+        return "is not served"
+    until = freshness.shown(state.fresh_until_ns)
+    return f"stays at revision {state.ref.revision}, fresh until {until}"
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _read_root(settings: BundleSettings, anchor: Anchor) -> bytes:
@@ -338,7 +356,7 @@ def _explain(error: Exception, last: str) -> PollResult:
     """What an error of a load means for the last good snapshot: nothing. For the log: this."""
     # TUF says "failed to deserialize" and keeps the reason as the cause.
     said = f"{error}: {error.__cause__}" if isinstance(error, RepositoryError) else str(error)
-    text = " ".join(said.removesuffix(": None").split())[:500]
+    text = _line(said.removesuffix(": None"))[:500]
     if isinstance(error, HostileStoreError | DownloadLengthMismatchError):
         return PollResult("refused", text)
     if isinstance(error, DownloadError):

@@ -21,13 +21,15 @@ from pathlib import Path
 from typing import Any
 
 from pdp.archive import ArchiveLimits, read_archive, write_archive
-from pdp.bundle.settings import BundleLimits
+from pdp.bundle.settings import TENANTS_MAX, BundleLimits
 from pdp.bundle.strict_json import StrictJsonError, check_keys, integer, parse_object, render
 from pdp.bundle.trust import WORK_PREFIX, Kept
 from pdp.errors import BundleRefusedError, ConfigurationError, StateFileError
 
-_STATE_VERSION = 1
-_STATE_BYTES_MAX = 65_536
+# 1 had one digest of all targets in place of one for each.
+_STATE_VERSION = 2
+_STATE_VERSION_BEFORE = 1
+_STATE_BYTES_MAX = 262_144
 _STATE_NAME = "state.json"
 _KEPT_NAME = "last-good.tar"
 _LOCK_NAME = "lock"
@@ -41,15 +43,18 @@ class Memory:
 
     Attributes:
         versions: the highest version of each role that was accepted; `snapshot` is the revision.
-        digest: of all targets at that revision.
+        targets: SHA-256 in hexadecimal of each target that was accepted at that revision, by path.
         clock_mark_ns: the clock was at least here (design section 6).
         timestamp_first_verified_ns: the clock when this timestamp version was first accepted.
+        digest: of all targets at that revision, if an older PDP wrote the file; then `targets`
+            is empty.
     """
 
     versions: Mapping[str, int]
-    digest: bytes
+    targets: Mapping[str, str]
     clock_mark_ns: int
     timestamp_first_verified_ns: int
+    digest: bytes = b""
 
     @property
     def revision(self) -> int:
@@ -158,9 +163,11 @@ class MemoryFolder:
 
     def _kept_limits(self) -> ArchiveLimits:
         largest = self._limits.archive.archive_bytes_max
-        # Several tenants' bundles, and the metadata around them.
+        # As many tenants' bundles as there may be, and the metadata around them.
         return ArchiveLimits(
-            archive_bytes_max=16 * largest, member_bytes_max=largest, name_bytes_max=250
+            archive_bytes_max=(TENANTS_MAX + 16) * largest,
+            member_bytes_max=largest,
+            name_bytes_max=250,
         )
 
 
@@ -215,12 +222,15 @@ def merged(own: Memory | None, theirs: Memory | None) -> Memory | None:
     mine, other = own.versions["timestamp"], theirs.versions["timestamp"]
     first = [own.timestamp_first_verified_ns] * (mine >= other)
     first += [theirs.timestamp_first_verified_ns] * (other >= mine)
+    ours, others = (own, theirs) if own.revision >= theirs.revision else (theirs, own)
+    # Of one revision the content that was seen first: another is refused.
+    same = ours.revision == others.revision
     return Memory(
         versions,
-        # Of one revision the digest that was seen first: another is refused.
-        own.digest if own.revision >= theirs.revision else theirs.digest,
+        {**(others.targets if same else {}), **ours.targets},
         max(own.clock_mark_ns, theirs.clock_mark_ns),
         min(first),
+        ours.digest or (others.digest if same else b""),
     )
 
 
@@ -229,7 +239,7 @@ def render_state(memory: Memory) -> bytes:
     body: dict[str, Any] = {
         "version": _STATE_VERSION,
         "versions": dict(memory.versions),
-        "digest": memory.digest.hex(),
+        "targets": dict(memory.targets),
         "clock_mark_ns": memory.clock_mark_ns,
         "timestamp_first_verified_ns": memory.timestamp_first_verified_ns,
     }
@@ -248,25 +258,36 @@ def parse_state(data: bytes) -> Memory:
     body = value["state"]
     if type(body) is not dict or value["sha256"] != _checksum(body):
         raise StrictJsonError("does not match its checksum")
+    version = integer(body, "version", 1)
+    if version not in {_STATE_VERSION, _STATE_VERSION_BEFORE}:
+        raise StrictJsonError("was written by another version of the PDP")
+    content = "targets" if version == _STATE_VERSION else "digest"
     check_keys(
         body,
-        frozenset(
-            {"version", "versions", "digest", "clock_mark_ns", "timestamp_first_verified_ns"}
-        ),
+        frozenset({"version", "versions", content, "clock_mark_ns", "timestamp_first_verified_ns"}),
     )
-    if integer(body, "version", 1) != _STATE_VERSION:
-        raise StrictJsonError("was written by another version of the PDP")
     versions = body["versions"]
     if type(versions) is not dict or not {"root", "timestamp", "snapshot"} <= versions.keys():
         raise StrictJsonError("has no versions of root, timestamp and snapshot")
-    if type(body["digest"]) is not str or _DIGEST.fullmatch(body["digest"]) is None:
-        raise StrictJsonError("has no SHA-256 in `digest`")
     return Memory(
         versions={role: integer(versions, role, 1) for role in versions},
-        digest=bytes.fromhex(body["digest"]),
+        targets=_targets(body["targets"]) if content == "targets" else {},
         clock_mark_ns=integer(body, "clock_mark_ns", 0),
         timestamp_first_verified_ns=integer(body, "timestamp_first_verified_ns", 0),
+        digest=bytes.fromhex(_digest(body["digest"], "digest")) if content == "digest" else b"",
     )
+
+
+def _targets(value: Any) -> dict[str, str]:
+    if type(value) is not dict:
+        raise StrictJsonError("has `targets` that are no object")
+    return {path: _digest(digest, f"targets.{path[:80]}") for path, digest in value.items()}
+
+
+def _digest(value: Any, name: str) -> str:
+    if type(value) is not str or _DIGEST.fullmatch(value) is None:
+        raise StrictJsonError(f"has no SHA-256 in `{name}`")
+    return value
 
 
 def write_durably(path: Path, data: bytes, mode: int = 0o600) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from pdp.archive import ArchiveLimits
-from pdp.errors import ConfigurationError
+from pdp.callers import check_caller_id
+from pdp.errors import ConfigurationError, PolicyError
+from pdp.tenancy import Tenancy
 
 DEFAULT_TENANT = "default"
 EMERGENCY_TARGET = "emergency/denials.json"
@@ -19,6 +22,8 @@ EMERGENCY_ROLE = "emergency"
 _FRESHNESS_SECONDS_CAP = 86_400
 _FRESHNESS_SECONDS_MIN = 60
 _TENANT = re.compile(r"[a-z0-9][a-z0-9-]{0,62}", re.ASCII)
+# Each costs a poll a look; more belong on PDPs of their own.
+TENANTS_MAX = 64
 
 
 def bundle_target(tenant: str) -> str:
@@ -64,6 +69,9 @@ class BundleSettings:
         freshness_max_s: the longest that one freshness proof counts.
         poll_time_max_s: wall time of one poll's fetching, all requests together.
         tenants: whose bundles are loaded.
+        default_tenant: whom a request is about that names none; empty: it must name one,
+            unless there is but one.
+        caller_tenants: the same of single callers, by SPIFFE ID or `spiffe://domain/path/*`.
         limits: sizes.
     """
 
@@ -74,6 +82,8 @@ class BundleSettings:
     freshness_max_s: int = 3600
     poll_time_max_s: float = 10.0
     tenants: tuple[str, ...] = (DEFAULT_TENANT,)
+    default_tenant: str = ""
+    caller_tenants: Mapping[str, str] = field(default_factory=dict)
     limits: BundleLimits = field(default_factory=BundleLimits)
 
     def __post_init__(self) -> None:
@@ -98,11 +108,51 @@ class BundleSettings:
             )
         if not self.tenants or len(set(self.tenants)) != len(self.tenants):
             raise ConfigurationError("`tenants` must name at least one tenant, and each once")
+        if len(self.tenants) > TENANTS_MAX:
+            raise ConfigurationError(
+                f"`tenants` names {len(self.tenants)}: at most {TENANTS_MAX} share a PDP"
+            )
         for tenant in self.tenants:
-            if _TENANT.fullmatch(tenant) is None:
+            check_tenant(tenant)
+        self._check_tenancy()
+
+    def _check_tenancy(self) -> None:
+        known = ", ".join(f"`{tenant}`" for tenant in self.tenants)
+        if self.default_tenant and self.default_tenant not in self.tenants:
+            raise ConfigurationError(
+                f"`default_tenant` is {self.default_tenant[:80]!a}, which is none of `tenants`: "
+                f"{known}"
+            )
+        for caller, tenant in self.caller_tenants.items():
+            try:
+                check_caller_id(caller)
+            except PolicyError as error:
                 raise ConfigurationError(
-                    f"the tenant {tenant[:80]!a} is not allowed: use a-z, 0-9 and `-`"
+                    f"`caller_tenants` has {caller[:200]!a}: {error}"
+                ) from None
+            if tenant not in self.tenants:
+                raise ConfigurationError(
+                    f"`caller_tenants` gives `{caller}` to {tenant[:80]!a}, which is none of "
+                    f"`tenants`: {known}"
                 )
+
+    @property
+    def tenancy(self) -> Tenancy:
+        """What is said of requests that name no tenant."""
+        return Tenancy(frozenset(self.tenants), self.default_tenant, dict(self.caller_tenants))
+
+
+def check_tenant(tenant: str) -> str:
+    """A tenant's name, unchanged: it becomes part of paths, role and key names.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
+    if _TENANT.fullmatch(tenant) is None:
+        raise ConfigurationError(
+            f"the tenant {tenant[:80]!a} is not allowed: use a-z, 0-9 and `-`, at most 63"
+        )
+    return tenant
 
 
 def check_source(source: str) -> None:

@@ -57,6 +57,14 @@ class Deadline:
         self.seconds = seconds
         self._end = time.monotonic() + seconds
 
+    def part(self, of: int) -> Deadline:
+        """The end of one of so many parts of what is left.
+
+        Raises:
+            SlowRetrievalError: nothing is left.
+        """
+        return self if of == 1 else Deadline(self.left_s() / of)
+
     def left_s(self) -> float:
         """Seconds left.
 
@@ -82,6 +90,20 @@ class Store(FetcherInterface):
     def __init__(self, deadline: Deadline) -> None:
         self._deadline = deadline
         self.last = ""
+
+    @contextmanager
+    def share(self, of: int) -> Iterator[None]:
+        """For a while, no more than this part of the time that is left: the rest is others'.
+
+        Raises:
+            SlowRetrievalError: nothing is left.
+        """
+        whole = self._deadline
+        self._deadline = whole.part(of)
+        try:
+            yield
+        finally:
+            self._deadline = whole
 
     @abstractmethod
     def chunks(self, name: str) -> Generator[bytes]:

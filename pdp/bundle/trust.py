@@ -42,11 +42,19 @@ _S = TypeVar("_S", Root, Timestamp, Snapshot, Targets)
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A target, and the one role that may sign it."""
+    """A target, and the one role that may sign it.
+
+    Attributes:
+        path, role: in the repository.
+        bytes_max: of the target.
+        alone: whether only its own tenant is without it when it fails. What all
+            share is not: then nothing is verified.
+    """
 
     path: str
     role: str
     bytes_max: int
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +95,15 @@ class VerifiedSet:
     """One consistent state of the repository.
 
     INVARIANT: made by `verify_repository` only, after every signature,
-    threshold, version, length, hash and (by the system clock) expiry was
-    checked by TUF.
+    threshold, version, length, hash and (by the system clock) expiry of what
+    is in it was checked by TUF.
 
     Attributes:
         versions: by role name; `snapshot` is what we call the revision.
         expires_ns: by role name, nanoseconds since the epoch.
         development: whether the root is marked as made by `pdp dev`.
         targets: by path.
+        failed: why a target of one tenant is not in it, by path.
         kept: the files all this was read from.
     """
 
@@ -102,6 +111,7 @@ class VerifiedSet:
     expires_ns: Mapping[str, int]
     development: bool
     targets: Mapping[str, VerifiedTarget]
+    failed: Mapping[str, Exception]
     kept: Kept
 
     @property
@@ -130,11 +140,32 @@ def verify_repository(
         folder: where a temporary folder can be made.
 
     Raises:
-        RepositoryError: TUF refuses what it read.
-        DownloadError: something could not be fetched.
-        BundleRefusedError: a target is missing, too large, or signed by the wrong role.
+        RepositoryError: TUF refuses what it read, and all tenants share it.
+        DownloadError: the same, of what could not be fetched.
+        BundleRefusedError: a shared target is missing, too large, or signed by the wrong role.
         OSError: the folder cannot be written.
     """
+    try:
+        return _verify(store, trusted_root, kept, wanted, limits, folder)
+    except RepositoryError:
+        known = {role: data for role, data in kept.roles.items() if role != Snapshot.type}
+        if len(known) == len(kept.roles) or not any(want.alone for want in wanted):
+            raise
+        # TUF refuses a whole snapshot in which one role went back or is gone. Whose role it is
+        # decides who is without it, so without the last snapshot once more; what went back, the
+        # state file knows role by role (`pdp.bundle.keeper`, step 6).
+        roots, targets = kept.roots, kept.targets
+        return _verify(store, trusted_root, Kept(roots, known, targets), wanted, limits, folder)
+
+
+def _verify(
+    store: Store,
+    trusted_root: bytes,
+    kept: Kept,
+    wanted: Sequence[Wanted],
+    limits: BundleLimits,
+    folder: Path,
+) -> VerifiedSet:
     with tempfile.TemporaryDirectory(prefix=WORK_PREFIX, dir=folder) as name:
         work = Path(name)
         _lay_out(work, kept)
@@ -151,10 +182,33 @@ def verify_repository(
             updater.refresh()
         finally:
             _keep_roots(work, kept, _read(trusted_root, Root).version)
-        targets: dict[str, VerifiedTarget] = {}
-        for want in wanted:
-            targets[want.path] = _target(updater, work, kept, want)
-        return _collect(work, kept, [want.role for want in wanted], targets)
+        found, failed = _targets(updater, work, kept, wanted, store)
+        return _collect(work, kept, found, failed)
+
+
+def _targets(
+    updater: Updater, work: Path, kept: Kept, wanted: Sequence[Wanted], store: Store
+) -> tuple[dict[Wanted, tuple[VerifiedTarget, Targets]], dict[Wanted, Exception]]:
+    """What verified, with its role; and why the rest did not."""
+    found: dict[Wanted, tuple[VerifiedTarget, Targets]] = {}
+    failed: dict[Wanted, Exception] = {}
+    # What all share first: no tenant's target takes its time.
+    for left, want in zip(
+        range(len(wanted), 0, -1), sorted(wanted, key=lambda want: want.alone), strict=True
+    ):
+        try:
+            with store.share(left if want.alone else 1):
+                target = _target(updater, work, kept, want)
+                role = _delegated(work, want.role)
+                _check_version(want.role, role)
+            found[want] = target, role
+        except Exception as error:
+            # INVARIANT: what one tenant's signers publish, and what a store does with it, is that
+            # tenant's loss alone.
+            if not want.alone or isinstance(error, OSError):
+                raise
+            failed[want] = error
+    return found, failed
 
 
 def root_problem(trusted_root: bytes, anchor: Anchor = Anchor.PRODUCTION) -> str | None:
@@ -216,6 +270,7 @@ def _target(updater: Updater, work: Path, kept: Kept, want: Wanted) -> VerifiedT
     if info is None:
         raise BundleRefusedError(
             f"the repository has no `{want.path}`: publish it, or see which roles it delegates to"
+            f"{_delegations(work)}"
         )
     # TUF lets any role on the way answer, the top one included. Who may sign what is fixed here,
     # and with that, whose expiry counts.
@@ -267,8 +322,23 @@ def _target_bytes(updater: Updater, info: TargetFile, kept: bytes | None) -> byt
     return data
 
 
+def _delegations(work: Path) -> str:
+    top = _read(_role_file(work, Targets.type).read_bytes(), Targets)
+    names = sorted((top.delegations.roles if top.delegations else None) or {})
+    return f" ({', '.join(names)[:400]})" if names else ""
+
+
+def _check_version(role: str, signed: Signed) -> None:
+    # Remembered in the state file: what could not be read back must not get there.
+    if type(signed.version) is not int or signed.version > _VERSION_MAX:
+        raise BundleRefusedError(f"the role `{role}` has a version that is no version")
+
+
 def _collect(
-    work: Path, kept: Kept, roles: list[str], targets: dict[str, VerifiedTarget]
+    work: Path,
+    kept: Kept,
+    found: Mapping[Wanted, tuple[VerifiedTarget, Targets]],
+    failed: Mapping[Wanted, Exception],
 ) -> VerifiedSet:
     """Read the verified metadata back: versions and expiries are no public part of `Updater`.
 
@@ -276,34 +346,40 @@ def _collect(
     `Updater` loaded: it writes a role's file exactly when it accepts the role.
     """
     root = _read((work / "root.json").read_bytes(), Root)
+    shared = [Timestamp.type, Snapshot.type, Targets.type]
     files = {
         role: _role_file(work, role).read_bytes()
-        for role in dict.fromkeys([Timestamp.type, Snapshot.type, Targets.type, *roles])
+        for role in dict.fromkeys([*shared, *(want.role for want in found)])
     }
     loaded: dict[str, Signed] = {
         Root.type: root,
         Timestamp.type: _read(files[Timestamp.type], Timestamp),
         Snapshot.type: _read(files[Snapshot.type], Snapshot),
         Targets.type: _read(files[Targets.type], Targets),
-        **{role: _delegated(work, role) for role in roles},
     }
     for role, signed in loaded.items():
-        # Remembered in the state file: what could not be read back must not get there.
-        if type(signed.version) is not int or signed.version > _VERSION_MAX:
-            raise BundleRefusedError(f"the role `{role}` has a version that is no version")
+        _check_version(role, signed)
+    loaded |= {want.role: role for want, (_, role) in found.items()}
     return VerifiedSet(
         versions={role: signed.version for role, signed in loaded.items()},
         expires_ns={
             role: int(signed.expires.timestamp()) * NANOS for role, signed in loaded.items()
         },
         development=is_development(root),
-        targets=targets,
+        targets={want.path: target for want, (target, _) in found.items()},
+        failed={want.path: error for want, error in failed.items()},
         kept=Kept(
             roots={v: d for v, d in kept.roots.items() if v <= root.version},
-            roles=files,
-            targets={path: target.data for path, target in targets.items()},
+            # Those of a tenant that failed now stay: what comes back is compared with them.
+            roles=_of(kept.roles, [want.role for want in failed]) | files,
+            targets=_of(kept.targets, [want.path for want in failed])
+            | {want.path: target.data for want, (target, _) in found.items()},
         ),
     )
+
+
+def _of(files: Mapping[str, bytes], names: Sequence[str]) -> dict[str, bytes]:
+    return {name: files[name] for name in names if name in files}
 
 
 def _read(data: bytes, kind: type[_S]) -> _S:

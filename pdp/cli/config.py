@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -81,6 +82,8 @@ def _rows(settings: Settings) -> list[Row]:
         ("bundle.state_folder", bundle.state_folder),
         ("bundle.revision_floor", bundle.revision_floor),
         ("bundle.tenants", ", ".join(bundle.tenants)),
+        ("bundle.default_tenant", bundle.default_tenant or None),
+        ("bundle.caller_tenants", _callers(bundle.caller_tenants)),
         ("bundle.freshness_max_s", bundle.freshness_max_s),
         ("bundle.poll_interval_s", settings.poll_interval_s),
         ("bundle.poll_time_max_s", bundle.poll_time_max_s),
@@ -117,6 +120,11 @@ def _rows(settings: Settings) -> list[Row]:
     ]
     found.append(("tokens.issuers", _issuers(settings)))
     return [(name, "not set" if value is None else str(value)) for name, value in found]
+
+
+def _callers(tenants: Mapping[str, str]) -> str | None:
+    """Whose requests are about which tenant, in one line; None: nobody's by name."""
+    return "; ".join(f"{caller} is {tenant}" for caller, tenant in tenants.items()) or None
 
 
 def _issuers(settings: Settings) -> str | None:

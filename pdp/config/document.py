@@ -62,6 +62,8 @@ class BundleSection(_Section):
     state_folder: Path
     revision_floor: Annotated[int, BeforeValidator(_no_bool)] | None = None
     tenants: tuple[str, ...] = ("default",)
+    default_tenant: str = ""
+    caller_tenants: dict[str, str] = {}
     freshness_max_s: Annotated[int, BeforeValidator(_no_bool)] = 3_600
     poll_interval_s: Annotated[_Seconds, Field(le=600)] = 30.0
     poll_time_max_s: _Seconds = 10.0

@@ -267,6 +267,8 @@ class _Builder:
                 freshness_max_s=bundle.freshness_max_s,
                 poll_time_max_s=bundle.poll_time_max_s,
                 tenants=bundle.tenants,
+                default_tenant=bundle.default_tenant,
+                caller_tenants=bundle.caller_tenants,
             )
         except ConfigurationError as error:
             self.problems.append(f"`bundle`: {error}")
