@@ -19,10 +19,16 @@ from google.protobuf.timestamp_pb2 import Timestamp as TimestampPb
 from pdp import checked_expr
 from pdp.callers import CallerEntry, CallerPolicy
 from pdp.cel.syntax import Expression
-from pdp.compiled_schema import schema_from_pb, schema_to_pb
+from pdp.compiled_schema import (
+    provider_from_pb,
+    provider_to_pb,
+    schema_from_pb,
+    schema_to_pb,
+)
 from pdp.errors import DocumentError, ExpressionError, InvalidRequestError, PolicyError, Position
 from pdp.model import Effect, Obligation
 from pdp.policy import EVERY_RESOURCE, PolicyDocument, RoleDocument, RuleDocument
+from pdp.provided import ProviderDocument
 from pdp.schema import SchemaDocument
 from pdp.v1 import authorization_pb2 as wire_pb
 from pdp.v1 import bundle_pb2 as pb
@@ -68,7 +74,9 @@ class SharedMarker:
 
 
 Conditions = Mapping[tuple[Kind, str], CheckedCondition]
-Document: TypeAlias = "PolicyDocument | CallerPolicy | SchemaDocument | SharedMarker"
+Document: TypeAlias = (
+    "PolicyDocument | CallerPolicy | SchemaDocument | SharedMarker | ProviderDocument"
+)
 
 
 def encode_policy(document: PolicyDocument, source_path: str, conditions: Conditions) -> bytes:
@@ -144,6 +152,13 @@ def encode_schema(document: SchemaDocument, source_path: str) -> bytes:
     return out.SerializeToString(deterministic=True)
 
 
+def encode_provider(document: ProviderDocument, source_path: str) -> bytes:
+    """The bytes of a provider; equal for equal arguments."""
+    out = pb.CompiledDocument(format_version=FORMAT_VERSION, source_path=source_path)
+    provider_to_pb(document, out.provider)
+    return out.SerializeToString(deterministic=True)
+
+
 def encode_shared(name: str, source_path: str) -> bytes:
     """The bytes that stand for a document of shared definitions."""
     out = pb.CompiledDocument(format_version=FORMAT_VERSION, source_path=source_path)
@@ -182,6 +197,8 @@ def decode(data: bytes) -> Document:
                 return schema_from_pb(message.schema)
             case "shared":
                 return SharedMarker(_name(message.shared.name, "the name of shared definitions"))
+            case "provider":
+                return provider_from_pb(message.provider)
             case _:
                 raise DocumentError("a compiled document is of no kind that is known")
     except PolicyError as error:

@@ -1,4 +1,4 @@
-"""Schemas as a bundle carries them: `pdp.v1.CompiledSchema` <-> `pdp.schema`.
+"""Schemas and providers as a bundle carries them: `pdp.v1.CompiledSchema` <-> `pdp.schema`.
 
 As in `pdp.compiled`, the bytes are believed nothing: what is absent, unknown,
 unsorted or out of range is refused. That a schema is not too large and that
@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 
 from pdp.errors import DocumentError, InvalidRequestError
+from pdp.provided import ProviderDocument
 from pdp.schema import DEPTH_MAX, NODES_MAX, Bound, Kind, Property, Scalar, Schema, SchemaDocument
 from pdp.schema import Target as SchemaTarget
 from pdp.v1 import bundle_pb2 as pb
@@ -42,6 +43,28 @@ def schema_from_pb(message: pb.CompiledSchema) -> SchemaDocument:
     if not message.HasField("schema"):
         raise DocumentError(_DAMAGED)
     return SchemaDocument(target, message.name, _Reader().node(message.schema, 1))
+
+
+def provider_to_pb(document: ProviderDocument, out: pb.CompiledProvider) -> None:
+    """Encode into `out`."""
+    out.name, out.type, out.max_age_s = document.name, document.type, document.max_age_s
+    out.target = document.target.value  # type: ignore[assignment]
+    out.attributes.extend(document.attributes)
+
+
+def provider_from_pb(message: pb.CompiledProvider) -> ProviderDocument:
+    """Decode. That it names a subject or a resource, and is well-formed, `pdp.provided` finds.
+
+    Raises:
+        DocumentError: it does not say what it is about.
+    """
+    try:
+        target = SchemaTarget(message.target)
+    except ValueError:
+        raise DocumentError("a provider does not say what it is about") from None
+    return ProviderDocument(
+        message.name, target, message.type, tuple(message.attributes), message.max_age_s
+    )
 
 
 def _node_to_pb(schema: Schema, out: pb.SchemaNode) -> None:

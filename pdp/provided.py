@@ -225,6 +225,12 @@ def _read(owned: Mapping[str, _Owned], root: str, reads: Iterable[Path]) -> Iter
             yield owned[rest[0]].provider
 
 
+def may_read(document: ProviderDocument, attribute: str, reads: Iterable[Path]) -> bool:
+    """Whether one of the paths leads, or may lead, to an attribute of a provider."""
+    owned = {attribute: _Owned(document.name, lambda _: None)}
+    return any(True for _ in _read(owned, document.target.name.lower(), reads))
+
+
 def _check(document: ProviderDocument) -> None:
     what = f"provider `{document.name}`"
     if not document.name or not document.type or "*" in document.type:

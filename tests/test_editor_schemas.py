@@ -17,11 +17,13 @@ from pdp.authoring import (
     fields,
     policy_document,
     policy_tests,
+    provider_document,
     schema_document,
 )
 from pdp.authoring.definitions import Definitions
 from pdp.authoring.documents import read_document
 from pdp.authoring.editor_schemas import KINDS, schema_text
+from pdp.authoring.fetched_rows import FAILURES
 from pdp.authoring.fields import value_of
 from pdp.authoring.imports import Library
 from pdp.authoring.policy_tests import CAUSES
@@ -83,11 +85,13 @@ callers:
 kind: tests
 now: 2026-01-01T00:00:00Z
 caller: spiffe://a/b
+fetched: {hr: DOWN}
 subjects: {x: {type: user, id: x}, y: {like: x}}
 resources: {d: {type: r, id: d}, e: {like: d}}
 contexts: {c: {}}
 matrices:
   - name: m
+    fetched: {hr: {}}
     now: 2026-01-01T00:00:00Z
     caller: spiffe://a/b
     context: c
@@ -100,6 +104,7 @@ tests:
     action: {name: read, properties: {}}
     resource: {like: d, type: r, id: a, properties: {}}
     context: {}
+    fetched: {hr: {suspended: true}}
     now: 2026-01-01T00:00:00Z
     caller: spiffe://a/b
     expect:
@@ -121,6 +126,13 @@ kind: schema
 resource: r
 unguarded: in-doubt
 schema: {type: object}
+""",
+    "provider": """
+kind: provider
+name: hr
+subject: user
+attributes: [suspended]
+max_age_s: 30
 """,
 }
 # Where the schema of each part is, by what messages call the part.
@@ -147,6 +159,7 @@ PARTS: Mapping[str, tuple[str, str]] = {
     "`expect`": ("tests", "/$defs/expect"),
     "`reasons`": ("tests", "/$defs/expect/properties/reasons"),
     "the schema document": ("schema", ""),
+    "the provider document": ("provider", ""),
 }
 # Structural mistakes that the schemas do not see, at most: what they cannot say, or what a
 # message in an editor would only confuse.
@@ -268,6 +281,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[tuple[set[str], 
         ("shared", lambda root, noted: Library({"d.yaml": root}, noted, whole=True)),
         ("callers", caller_document.read_callers),
         ("schema", schema_document.read_schema),
+        ("provider", provider_document.read_provider),
     ):
         root = read_document("d.yaml", FULL[kind].encode(), problems)
         assert root is not None
@@ -311,6 +325,9 @@ def test_their_closed_sets_are_those_of_the_readers() -> None:
     assert words["format"]["enum"] == list(FORMATS)
     targets = [one["required"][0] for one in part("schema", "")["oneOf"]]
     assert set(targets) == set(schema_document.TARGETS)
+    targets = [one["required"][0] for one in part("provider", "")["oneOf"]]
+    assert set(targets) == set(provider_document.TARGETS)
+    assert part("tests", "/$defs/said/anyOf/1")["enum"] == list(FAILURES)
 
 
 def test_they_are_package_data() -> None:

@@ -20,6 +20,12 @@ from pdp.authoring.imports import Library, is_shared, with_needed
 from pdp.authoring.nodes import Map, Scalar
 from pdp.authoring.policy_document import read_policy
 from pdp.authoring.problems import Problems, closest, one_of, word
+from pdp.authoring.provider_document import (
+    ProviderDraft,
+    check_providers,
+    read_provider,
+    with_owned,
+)
 from pdp.authoring.schema_document import read_schema
 from pdp.authoring.sources import check_path, is_test, read_folder
 from pdp.authoring.typed_conditions import check_types
@@ -27,12 +33,13 @@ from pdp.callers import CallerPolicy
 from pdp.cel.limits import EvaluationLimits
 from pdp.errors import DocumentError, PolicyError, Position
 from pdp.policy import PolicyDocument, PolicySet
+from pdp.provided import ProviderDocument
 from pdp.schema import SchemaDocument, Target, described
 
 # Where a bundle keeps the sources; `CompiledDocument.source_path` says it so.
 SOURCES_PREFIX = "sources/"
 _TEST_KINDS = ("tests", "fixtures")
-_KINDS = ("callers", "schema", "shared", *_TEST_KINDS)
+_KINDS = ("callers", "schema", "shared", "provider", *_TEST_KINDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +62,7 @@ class Compilation:
         callers: the caller policy, as the PDP will load it.
         schemas: the schemas, as the PDP will load them.
         shared: the names of the documents of shared definitions.
+        providers: the providers, as the PDP will load them.
         sources: the text of every document, for excerpts.
         roots: every document that is YAML, for places.
     """
@@ -67,6 +75,7 @@ class Compilation:
     roots: Mapping[str, Map] = field(default_factory=dict)
     schemas: tuple[SchemaDocument, ...] = ()
     shared: tuple[str, ...] = ()
+    providers: tuple[ProviderDocument, ...] = ()
 
     @property
     def rule_names(self) -> frozenset[str]:
@@ -74,9 +83,18 @@ class Compilation:
         return frozenset(f"{p.name}/{rule.id}" for p in self.policies for rule in p.rules)
 
     @property
+    def provider_names(self) -> frozenset[str]:
+        """The name of every provider."""
+        return frozenset(document.name for document in self.providers)
+
+    @property
     def counts(self) -> tuple[tuple[int, str], ...]:
         """How many of what came out, for people."""
-        kinds = ((len(self.schemas), "schema"), (len(self.shared), "shared document"))
+        kinds = (
+            (len(self.schemas), "schema"),
+            (len(self.shared), "shared document"),
+            (len(self.providers), "provider"),
+        )
         return (
             (len(self.policies), "policy"),
             (len(self.rule_names), "rule"),
@@ -106,7 +124,7 @@ class Compilation:
             PolicyError: there are problems.
         """
         self.raise_if_failed()
-        return PolicySet(self.policies, limits, self.schemas)
+        return PolicySet(self.policies, limits, self.schemas, self.providers)
 
 
 def compile_directory(folder: Path, checker: Checker | None = None) -> Compilation:
@@ -180,6 +198,7 @@ class _Compilation:
         self.unknown = False  # a document that is neither was found
         self.library = Library({}, self.problems, whole=True)
         self.shared: list[str] = []
+        self.providers: list[ProviderDraft] = []
 
     def result(self, *, whole: bool = True) -> Compilation:
         """Compile everything, then look at the set as a whole."""
@@ -190,6 +209,7 @@ class _Compilation:
             self._document(path, bad)
         if whole:
             self._check_whole()
+            check_providers(self.providers, self.read_schemas, self.problems)
             self._check_types()
         return Compilation(
             tuple(self.documents),
@@ -200,6 +220,7 @@ class _Compilation:
             self.roots,
             tuple(self.schemas),
             tuple(self.shared),
+            tuple(draft.document for draft in self.providers),
         )
 
     def _check_whole(self) -> None:
@@ -212,9 +233,10 @@ class _Compilation:
 
     def _check_types(self) -> None:
         """Compare conditions with schemas; a policy that has a problem is none any more."""
+        seen = with_owned(self.read_schemas, [draft.document for draft in self.providers])
         for policy in list(self.policies):
             found = Problems()
-            check_types([policy], self.roots, self.read_schemas, found)
+            check_types([policy], self.roots, seen, found)
             for problem in found.sorted():
                 self.problems.note(problem)
             if len(found):
@@ -237,7 +259,12 @@ class _Compilation:
     def _document(self, path: str, bad: Collection[str]) -> None:
         before = len(self.problems)
         root = self.roots.get(path)
-        kinds = {"callers": self._callers, "schema": self._schema, "shared": self._shared}
+        kinds = {
+            "callers": self._callers,
+            "schema": self._schema,
+            "shared": self._shared,
+            "provider": self._provider,
+        }
         data = b""
         if root is not None and root.get("policy") is not None:
             data = self._policy(path, root)
@@ -261,7 +288,7 @@ class _Compilation:
                 self.schemas.append(document)
             elif isinstance(document, compiled.SharedMarker):
                 self.shared.append(document.name)
-            else:
+            elif isinstance(document, PolicyDocument):
                 self.policies.append(document)
 
     def _kind(self, root: Map) -> str:
@@ -335,3 +362,10 @@ class _Compilation:
             return b""
         self.read_schemas.append(document)
         return compiled.encode_schema(document, SOURCES_PREFIX + path)
+
+    def _provider(self, path: str, root: Map) -> bytes:
+        draft = read_provider(root, self.problems)
+        if draft is None:
+            return b""
+        self.providers.append(draft)
+        return compiled.encode_provider(draft.document, SOURCES_PREFIX + path)

@@ -20,6 +20,7 @@ KINDS: Mapping[str, str] = MappingProxyType(
         "tests": "questions, and what they should be answered",
         "fixtures": "subjects, resources and contexts that tests name",
         "schema": "which attributes there are, and what they may be",
+        "provider": "who says attributes that callers do not send",
     }
 )
 

@@ -165,6 +165,13 @@ KINDS = MappingProxyType(
                 "A misspelt name would leave the requests that were meant without a schema.",
             ),
             Kind(
+                "PC206",
+                "unused-provider",
+                _W,
+                "an attribute that a provider owns and no rule reads",
+                "Callers may not send it, and nobody asks for it. Use it, or give it up.",
+            ),
+            Kind(
                 "PC301",
                 "permits-everything-to-anyone",
                 _W,

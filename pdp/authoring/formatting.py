@@ -23,9 +23,9 @@ _ENTITY = ("type", "id", "properties")
 # The order of keys, by where a map is; `*` is any key or item. Other keys follow as they were.
 _ORDERS: Mapping[tuple[str, ...], tuple[str, ...]] = {
     (): (
-        "kind", "policy", "name", "resource", "subject", "action", "context", "owner", "imports",
-        "unguarded", "static_roles", "variables", "roles", "rules", "callers", "now", "caller",
-        "tests",
+        "kind", "policy", "name", "resource", "subject", "action", "context", "attributes",
+        "max_age_s", "owner", "imports", "unguarded", "static_roles", "variables", "roles", "rules",
+        "callers", "now", "caller", "fetched", "tests",
     ),
     ("roles", "*"): ("from", "when"),
     ("rules", "*"): (
@@ -37,7 +37,7 @@ _ORDERS: Mapping[tuple[str, ...], tuple[str, ...]] = {
     ("rules", "*", "reason"): ("user", "admin"),
     ("callers", "*"): ("id", "tenants", "resources", "actions", "subjects", "may"),
     ("tests", "*"): (
-        "name", "now", "caller", "subject", "action", "resource", "context", "expect",
+        "name", "now", "caller", "subject", "action", "resource", "context", "fetched", "expect",
     ),
     ("tests", "*", "subject"): _ENTITY,
     ("tests", "*", "resource"): _ENTITY,
@@ -47,7 +47,7 @@ _ORDERS: Mapping[tuple[str, ...], tuple[str, ...]] = {
     ("tests", "*", "expect", "advice", "*"): _DUTIES,
 }  # fmt: skip
 # Below these, authors write data, and much of it: in braces it may fill several lines.
-_DATA = frozenset({"properties", "context"})
+_DATA = frozenset({"properties", "context", "fetched"})
 _Path = tuple[str, ...]
 
 

@@ -21,6 +21,7 @@ from pdp.callers import CallerPolicy
 from pdp.cel.limits import EvaluationLimits
 from pdp.errors import ConfigurationError
 from pdp.policy import PolicyDocument, PolicySet
+from pdp.provided import ProviderDocument
 from pdp.schema import SchemaDocument
 
 # Several pieces for each process, so that a slow one does not keep the others waiting.
@@ -78,8 +79,9 @@ class _Bench:
         loaded = [compiled.decode(document) for document in documents]
         policies = [item for item in loaded if isinstance(item, PolicyDocument)]
         schemas = [item for item in loaded if isinstance(item, SchemaDocument)]
+        providers = [item for item in loaded if isinstance(item, ProviderDocument)]
         (self.callers,) = (item for item in loaded if isinstance(item, CallerPolicy))
-        self.policies = PolicySet(policies, EvaluationLimits(), schemas)
+        self.policies = PolicySet(policies, EvaluationLimits(), schemas, providers)
 
     def run(self, rows: Sequence[TestRow], *, cover: bool) -> Result:
         """Some rows."""

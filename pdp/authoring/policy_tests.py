@@ -8,9 +8,10 @@ every row says. Documents `kind: fixtures` hold what several of them name.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pdp.authoring.documents import read_document
+from pdp.authoring.fetched_rows import Said, read_fetched
 from pdp.authoring.fields import NAME, PROSE, Fields, Text
 from pdp.authoring.fixtures import SECTIONS, Entity, Fixtures, properties
 from pdp.authoring.matrices import read_table
@@ -19,6 +20,7 @@ from pdp.authoring.problems import Problems, closest, word
 from pdp.authoring.times import EXAMPLE, parse_timestamp
 from pdp.callers import check_caller_id
 from pdp.errors import PolicyError, Position
+from pdp.fetched import Fetched
 from pdp.model import Action, Cause, Effect, Obligation, Request, Resource, Subject
 from pdp.values import Value
 
@@ -66,6 +68,8 @@ class TestRow:
     expect: Expectation
     # Claims as if a token of the subject had been verified; None: it brings none.
     token: Mapping[str, Value] | None = None
+    # What providers say, by name.
+    fetched: Mapping[str, Fetched] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +139,7 @@ class _Reader:
             hint = "begin with `kind: tests`, or name the file without `_test`"
             problems.add(at, "a file named `…_test` holds tests", hint)
         required = {"kind": "write `kind: tests`", "tests": "list at least one test"}
-        optional = ["now", "caller", "matrices", *SECTIONS]
+        optional = ["now", "caller", "fetched", "matrices", *SECTIONS]
         if root.get("matrices") is not None:
             del required["tests"]
             optional.append("tests")
@@ -148,15 +152,17 @@ class _Reader:
         """All rows that have no problem."""
         self.fixtures.read(self.fields)
         now, caller = _now(self.fields), _caller(self.fields)
+        fetched = read_fetched(self.fields)
         found: list[TestRow] = []
         for node in self.fields.items("tests", "list at least one test") or ():
             before = len(self.problems)
-            row = self._row(node, now, caller)
+            row = self._row(node, now, caller, fetched)
             if row is not None and self._is_new(row) and len(self.problems) == before:
                 found.append(row)
         for node in self.fields.items("matrices", "list at least one, or leave it out") or ():
             before = len(self.problems)
-            rows = [row for row in self._matrix(node, now, caller) if self._is_new(row)]
+            rows = self._matrix(node, now, caller, fetched)
+            rows = [row for row in rows if self._is_new(row)]
             if len(self.problems) == before:
                 found += rows
         return found
@@ -168,7 +174,9 @@ class _Reader:
             self.problems.add(row.position, f"test {word(row.name)} is there twice", hint)
         return first == row.position
 
-    def _matrix(self, node: Node, now: int | None, caller: str | None) -> list[TestRow]:
+    def _matrix(
+        self, node: Node, now: int | None, caller: str | None, fetched: Said
+    ) -> list[TestRow]:
         """The tests of one table."""
         given = node.get("name") if isinstance(node, Map) else None
         what = f"matrix {word(given.text)}" if isinstance(given, Scalar) else "the matrix"
@@ -177,8 +185,10 @@ class _Reader:
             "table": "write `table: |`, and below it who may do what",
             **self._asked_here(),
         }
-        optional = [key for key in ("context", "caller", "now") if key not in required]
+        asked = ("context", "fetched", "caller", "now")
+        optional = [key for key in asked if key not in required]
         fields = Fields(node, what, self.problems, required=required, optional=optional)
+        fetched = {**fetched, **read_fetched(fields)}
         now = now if fields.node("now") is None else _now(fields)
         caller = caller if fields.node("caller") is None else _caller(fields)
         name = fields.text("name", PROSE)
@@ -196,6 +206,7 @@ class _Reader:
                 now,
                 cell.request,
                 Expectation(cell.effect, cell.cause, None, None),
+                fetched=fetched,
             )
             for cell in cells
         ]
@@ -209,7 +220,9 @@ class _Reader:
             needed["caller"] = "write `caller: spiffe://domain/path` here, or above for all tests"
         return needed
 
-    def _row(self, node: Node, now: int | None, caller: str | None) -> TestRow | None:
+    def _row(
+        self, node: Node, now: int | None, caller: str | None, fetched: Said
+    ) -> TestRow | None:
         given = node.get("name") if isinstance(node, Map) else None
         what = f"test {word(given.text)}" if isinstance(given, Scalar) else "the test"
         required = {
@@ -220,8 +233,10 @@ class _Reader:
             "expect": "write `expect: {effect: DENY}`",
             **self._asked_here(),
         }
-        optional = [key for key in ("context", "token", "caller", "now") if key not in required]
+        asked = ("context", "fetched", "token", "caller", "now")
+        optional = [key for key in asked if key not in required]
         fields = Fields(node, what, self.problems, required=required, optional=optional)
+        fetched = {**fetched, **read_fetched(fields)}
         now = now if fields.node("now") is None else _now(fields)
         caller = caller if fields.node("caller") is None else _caller(fields)
         name = fields.text("name", PROSE)
@@ -231,7 +246,7 @@ class _Reader:
             return None
         token = None if fields.node("token") is None else properties(fields, "token")
         at = fields.at("name")
-        return TestRow(name or "", at, caller or "", now or 0, request, expect, token)
+        return TestRow(name or "", at, caller or "", now or 0, request, expect, token, fetched)
 
     def _request(self, fields: Fields) -> Request | None:
         subject = self._entity(fields, "subject")
@@ -365,13 +380,20 @@ def _caller(fields: Fields) -> str | None:
     return text
 
 
-def unknown_rules(rows: tuple[TestRow, ...], known: frozenset[str]) -> tuple[PolicyError, ...]:
-    """Rules that rows expect and no policy has."""
+def unknown_names(
+    rows: tuple[TestRow, ...], rules: frozenset[str], providers: Collection[str]
+) -> tuple[PolicyError, ...]:
+    """Rules that rows expect and no policy has; providers they speak of and no document names."""
     problems = Problems()
     for row in rows:
         for name in row.expect.rules or ():
-            if name not in known:
-                hint = closest(name, known) or "rules are named `policy/rule`"
+            if name not in rules:
+                hint = closest(name, rules) or "rules are named `policy/rule`"
                 message = f"test {word(row.name)} expects {word(name)}, which no policy has"
+                problems.add(row.position, message, hint)
+        for name in row.fetched:
+            if name not in providers:
+                hint = closest(name, providers) or "write a document `kind: provider`"
+                message = f"test {word(row.name)} speaks of {word(name)}, which is no provider here"
                 problems.add(row.position, message, hint)
     return problems.sorted()

@@ -18,6 +18,7 @@ from pdp.authoring.cel_text import Layout
 from pdp.authoring.compilation import Compilation
 from pdp.authoring.documents import read_document
 from pdp.authoring.expressions import free_names
+from pdp.authoring.fetched_rows import completed
 from pdp.authoring.places import PolicyPlaces, by_policy
 from pdp.authoring.policy_tests import TestRow
 from pdp.authoring.problems import Problems
@@ -26,11 +27,13 @@ from pdp.authoring.times import shown
 from pdp.boundary import InputLimits, admit
 from pdp.cel.compile import CompiledExpression, compile_expression
 from pdp.cel.limits import EvaluationLimits
+from pdp.cel.partial import INCOMPLETE
 from pdp.cel.syntax import Expression, Ident
 from pdp.checked_expr import walk
 from pdp.errors import ExpressionError, InvalidRequestError, Position
 from pdp.model import Caller, Verdict
 from pdp.policy import PolicyDocument, PolicySet
+from pdp.provided import Provided
 from pdp.values import Timestamp, Value, canonical
 
 # What a condition sees as a whole; `subject.id` and its like are parts of these.
@@ -147,7 +150,7 @@ class _Consulting:
         asked: dict[int, tuple[_Condition, list[tuple[TestRow, Mapping[str, Value]]]]] = {}
         seen: set[tuple[int, tuple[bytes, ...]]] = set()
         for row in rows:
-            attributes = _attributes(row)
+            attributes = _attributes(row, self.policies.provided)
             for condition in self._looked_at(row) if attributes is not None else ():
                 # Rows that look alike to a condition are one question.
                 facts = {**(attributes or {}), "now": Timestamp(row.now_ns)}
@@ -257,12 +260,17 @@ def _candidates(policies: PolicySet, row: TestRow) -> Iterator[tuple[str, str]]:
         yield policy, name
 
 
-def _attributes(row: TestRow) -> Mapping[str, Value] | None:
-    """What conditions see of a row; None when the PDP would refuse it as invalid."""
+def _attributes(row: TestRow, provided: Provided | None) -> Mapping[str, Value] | None:
+    """What conditions see of a row; None when the PDP would refuse it as invalid.
+
+    None as well where something could not be fetched: to cel-python it would be absent.
+    """
     try:
-        return admit(row.request, Caller(row.caller), InputLimits()).attributes
+        admitted = admit(row.request, Caller(row.caller), InputLimits())
     except InvalidRequestError:
         return None
+    found = completed(provided, admitted, row.fetched).attributes
+    return None if INCOMPLETE in found else found
 
 
 def _read_by(condition: CompiledExpression, facts: Mapping[str, Value]) -> tuple[bytes, ...]:

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from pdp import admission
 from pdp.admission import Denials
+from pdp.authoring.fetched_rows import completed
 from pdp.authoring.policy_tests import Expectation, TestRow
 from pdp.boundary import Admitted, InputLimits, admit, admit_claims, with_token
 from pdp.callers import ANY, CallerPolicy
@@ -98,6 +99,9 @@ def _ask(
         admitted = admit(row.request, caller, InputLimits())
         if row.token is not None:
             admitted = with_token(admitted, as_verified(row.token, row.request.subject))
+        # The folder's policies stand for every tenant.
+        (policies,) = set(tenants.values())
+        admitted = completed(policies.provided, admitted, row.fetched)
         decision, candidates = admission.decide(
             tenants, callers, Denials(), admitted, caller, row.now_ns
         )

@@ -15,10 +15,13 @@ from pdp.authoring.findings import KINDS, Finding
 from pdp.authoring.imports import is_shared
 from pdp.authoring.nodes import Map, Scalar
 from pdp.authoring.places import PolicyPlaces
-from pdp.authoring.problems import closest, word
+from pdp.authoring.problems import Problems, closest, word
+from pdp.authoring.provider_document import is_provider, read_provider
 from pdp.authoring.schema_document import TARGETS
 from pdp.callers import ANY
+from pdp.cel.limits import EvaluationLimits
 from pdp.policy import EVERY_RESOURCE
+from pdp.provided import may_read
 from pdp.schema import Target
 
 # What there is none of, by what the schema is about.
@@ -41,6 +44,8 @@ def unused(compilation: Compilation, places: Mapping[str, PolicyPlaces]) -> Iter
     if compilation.policies:
         yield from _unused_shared(compilation, places)
         yield from _unused_schemas(compilation)
+        if compilation.providers:
+            yield from _unused_providers(compilation)
 
 
 def _unused_shared(
@@ -111,3 +116,19 @@ def _known(compilation: Compilation, target: Target) -> Collection[str] | None:
     else:
         found = {policy.resource_type for policy in compilation.policies}
     return None if ANY in found else found
+
+
+def _unused_providers(compilation: Compilation) -> Iterator[Finding]:
+    """Attributes that are taken from callers for nothing."""
+    rules = compilation.policy_set(EvaluationLimits()).rules
+    paths = {path: root for path, root in compilation.roots.items() if is_provider(root)}
+    for path, root in paths.items():
+        draft = read_provider(root, Problems())
+        if draft is None:
+            continue
+        document = draft.document
+        for name, at in draft.places.items():
+            if not any(may_read(document, name, rule.reads) for rule in rules):
+                message = f"no rule reads {word(name)}, which provider {word(document.name)} owns"
+                hint = "remove it, or let a rule read it"
+                yield Finding(KINDS["PC206"], message, at, hint, f"{path}: {name}")

@@ -21,6 +21,7 @@ from pdp.callers import CallerPolicy
 from pdp.cel.limits import EvaluationLimits
 from pdp.errors import BundleRefusedError, PdpError
 from pdp.policy import PolicyDocument, PolicySet
+from pdp.provided import ProviderDocument
 from pdp.schema import SchemaDocument
 
 SOURCES = "sources/"
@@ -128,12 +129,15 @@ def compile_bundle(
     policies: list[PolicyDocument] = []
     callers: list[CallerPolicy] = []
     schemas: list[SchemaDocument] = []
+    providers: list[ProviderDocument] = []
     for path in sorted(bundle.compiled):
         document = _decode(path, bundle.compiled[path])
         if isinstance(document, CallerPolicy):
             callers.append(document)
         elif isinstance(document, SchemaDocument):
             schemas.append(document)
+        elif isinstance(document, ProviderDocument):
+            providers.append(document)
         elif isinstance(document, PolicyDocument):
             policies.append(document)
     if len(callers) != 1:
@@ -143,7 +147,7 @@ def compile_bundle(
     for entry in callers[0].entries:
         anchor.check_caller(entry.id)
     try:
-        return PolicySet(policies, limits, schemas), callers[0]
+        return PolicySet(policies, limits, schemas, providers), callers[0]
     except PdpError as error:
         raise BundleRefusedError(f"the policies do not compile: {error}") from error
 

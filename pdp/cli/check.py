@@ -183,7 +183,7 @@ def _show(result: Result, *, strict: bool) -> None:
 
 def _check(path: Path, checker: Checker, clock: Clock) -> Result:
     from pdp.authoring.compilation import compile_document, compile_sources
-    from pdp.authoring.policy_tests import read_tests, unknown_rules
+    from pdp.authoring.policy_tests import read_tests, unknown_names
     from pdp.authoring.review import review
     from pdp.authoring.sources import is_test, read_file, read_folder
 
@@ -200,7 +200,7 @@ def _check(path: Path, checker: Checker, clock: Clock) -> Result:
     tests = read_tests(found.tests)
     problems = (*compilation.problems, *tests.problems)
     if not compilation.problems:
-        problems += unknown_rules(tests.rows, compilation.rule_names)
+        problems += unknown_names(tests.rows, compilation.rule_names, compilation.provider_names)
     counts = (*compilation.counts, (len(tests.rows), "test"))
     findings = review(compilation, clock)
     return Result(path, {**found.policies, **found.tests}, problems, findings, counts)

@@ -140,23 +140,27 @@ def _entity(text: str, option: str, properties: dict[str, Any]) -> dict[str, Any
 
 
 def _answer(edition: Edition, asked: Question, *, as_json: bool) -> None:
+    from pdp.audit.reading import printable
     from pdp.cli.explanation_screen import show
     from pdp.cli.terminal import out
     from pdp.errors import ConfigurationError, InvalidRequestError
     from pdp.explaining import GENEROUS
     from pdp.explaining import explain as why
     from pdp.explanation import as_plain
+    from pdp.impact.workbench import origins_told
 
     now_ns = asked.now_ns or 0
     try:
-        admitted = asked.admitted()
+        admitted = asked.admitted(edition.policy_set.provided)
         decision, rules = edition.decide(admitted, asked.caller, now_ns)
     except InvalidRequestError as error:
         raise ConfigurationError(f"a PDP would refuse this question as invalid: {error}") from None
     told = why(edition.policy_set, admitted, now_ns, decision, rules, GENEROUS)
     notes = list(_before_the_rules(edition, asked, decision))
+    origins = origins_told(admitted)
     if as_json:
         found = {**_decision_as_json(decision), "notes": notes, **as_plain(told)}
+        found |= {"origins": dict(origins)} if origins else {}
         typer.echo(json.dumps(found, indent=1, ensure_ascii=True))
         return
     colour = "green" if decision else "red"
@@ -171,6 +175,8 @@ def _answer(edition: Edition, asked: Question, *, as_json: bool) -> None:
             markup=False,
         )
     if not notes:
+        for path, what in origins:
+            out.print(printable(f"  `{path}` {what}"), markup=False)
         show(told)
 
 
@@ -194,7 +200,7 @@ def _before_the_rules(edition: Edition, asked: Question, decision: Decision) -> 
     if decision.cause is Cause.SCHEMA:
         yield printable(f"it does not fit the schema: {decision.schema_violation}")
     if decision.cause is Cause.IDENTITY:
-        yield "the subject has to be proved by a token"
+        yield printable(decision.schema_violation or "the subject has to be proved by a token")
     if decision.cause is not Cause.CALLER:
         return
     entries = [each for each in edition.callers.entries if each.matches(asked.caller.spiffe_id)]

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from pdp.cel.syntax import Expression
     from pdp.impact.workbench import Workbench
+    from pdp.provided import Provided
 
 HELP = """Try CEL expressions against a request, as a condition would see it.
 
@@ -63,7 +64,8 @@ def repl(
     from pdp.impact.workbench import Workbench
 
     with Checker() as checker:
-        bench = Workbench(checker, _variables(policies, policy, checker), time.time_ns())
+        variables, provided = _known(policies, policy, checker)
+        bench = Workbench(checker, variables, time.time_ns(), provided)
         if question is not None:
             _load(bench, str(question))
         if sys.stdin.isatty():
@@ -76,16 +78,19 @@ def repl(
                 break
 
 
-def _variables(folder: Path | None, name: str, checker: object) -> dict[str, Expression]:
-    """Variables of a policy, or of all that agree on them."""
+def _known(
+    folder: Path | None, name: str, checker: object
+) -> tuple[dict[str, Expression], Provided | None]:
+    """Variables of a policy, or of all that agree on them; and what providers own."""
     from pdp.authoring.checker import Checker
     from pdp.authoring.compilation import compile_directory
     from pdp.errors import ConfigurationError
+    from pdp.provided import Provided as Compiled
 
     if folder is None:
         if name:
             raise ConfigurationError("`--policy` needs `--policies`")
-        return {}
+        return {}, None
     compilation = compile_directory(folder, checker if isinstance(checker, Checker) else None)
     compilation.raise_if_failed()
     chosen = [each for each in compilation.policies if not name or each.name == name]
@@ -101,7 +106,9 @@ def _variables(folder: Path | None, name: str, checker: object) -> dict[str, Exp
     if clashing:
         names = ", ".join(f"`{each}`" for each in sorted(clashing))
         raise ConfigurationError(f"policies differ on {names}: choose one with `--policy`")
-    return found
+    if not compilation.providers:
+        return found, None
+    return found, Compiled(compilation.providers, compilation.schemas)
 
 
 def _lines() -> Iterator[str]:
@@ -170,6 +177,8 @@ def _show_vars(bench: Workbench) -> None:
 
     for name, type_, value in bench.names():
         typer.echo(f"{name}: {type_}" + ("" if value is None else f" = {brief(value[0])}"))
+    for path, what in bench.origins:
+        typer.echo(_safe(f"`{path}` {what}"))
 
 
 def _show_value(bench: Workbench, source: str) -> None:

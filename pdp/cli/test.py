@@ -201,7 +201,7 @@ def _once(wishes: Wishes, checker: Checker) -> bool:
     """One run; whether all is well."""
     from pdp.authoring import parallel
     from pdp.authoring.compilation import compile_sources
-    from pdp.authoring.policy_tests import read_tests, unknown_rules
+    from pdp.authoring.policy_tests import read_tests, unknown_names
     from pdp.authoring.sources import read_folder
     from pdp.cli import outcomes
     from pdp.errors import ConfigurationError
@@ -217,7 +217,7 @@ def _once(wishes: Wishes, checker: Checker) -> bool:
     compilation = compile_sources(found.policies, checker, found.problems)
     problems = (*compilation.problems, *tests.problems)
     if not compilation.problems:
-        problems += unknown_rules(tests.rows, compilation.rule_names)
+        problems += unknown_names(tests.rows, compilation.rule_names, compilation.provider_names)
     if problems or compilation.callers is None:
         sources = {**found.policies, **found.tests}
         outcomes.show_problems(problems, folder, sources, as_json=wishes.as_json)

@@ -15,7 +15,7 @@ from pdp.authoring import trial
 from pdp.authoring.checker import Checker
 from pdp.authoring.compilation import Compilation, compile_sources
 from pdp.authoring.findings import Finding
-from pdp.authoring.policy_tests import TestRow, read_tests, unknown_rules
+from pdp.authoring.policy_tests import TestRow, read_tests, unknown_names
 from pdp.authoring.review import HORIZON_NS, Clock, review
 from pdp.authoring.sources import Sources, read_folder
 from pdp.authoring.trial import Outcome
@@ -124,7 +124,9 @@ class Workbench:
         tests = read_tests(found.tests)
         test_problems = tests.problems
         if not compilation.problems:
-            test_problems += unknown_rules(tests.rows, compilation.rule_names)
+            test_problems += unknown_names(
+                tests.rows, compilation.rule_names, compilation.provider_names
+            )
         sources = {**found.policies, **found.tests}
         counts = (*compilation.counts, (len(tests.rows), "test"))
         callers = compilation.callers

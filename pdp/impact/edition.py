@@ -25,8 +25,10 @@ from pdp.callers import ANY, CallerPolicy
 from pdp.cel.limits import EvaluationLimits
 from pdp.compiled import Document
 from pdp.errors import ConfigurationError
+from pdp.impact.question import Question
 from pdp.model import BundleRef, Caller, Decision
 from pdp.policy import PolicyDocument, PolicySet, Rule
+from pdp.provided import ProviderDocument
 from pdp.publishing.inspection import inspect_state
 from pdp.publishing.plan import ROOT
 from pdp.publishing.repository import RepositoryFolder
@@ -67,6 +69,15 @@ class Edition:
             InvalidRequestError: about the tenant.
         """
         return admission.decide(self.tenants, self.callers, Denials(), admitted, caller, now_ns)
+
+    def answer(self, question: Question, now_ns: int) -> tuple[Decision, list[Rule]]:
+        """The same, to a question that says what providers say.
+
+        Raises:
+            InvalidRequestError: a PDP would refuse it.
+        """
+        admitted = question.admitted(self.policy_set.provided)
+        return self.decide(admitted, question.caller, now_ns)
 
 
 def read_edition(source: str, root: Path | None = None) -> Edition:
@@ -130,7 +141,8 @@ def _edition(label: str, documents: Mapping[str, bytes], ref: BundleRef | None =
     policies = tuple(each for each in decoded if isinstance(each, PolicyDocument))
     schemas = tuple(each for each in decoded if isinstance(each, SchemaDocument))
     (callers,) = (each for each in decoded if isinstance(each, CallerPolicy))
-    policy_set = PolicySet(policies, EvaluationLimits(), schemas)
+    providers = tuple(each for each in decoded if isinstance(each, ProviderDocument))
+    policy_set = PolicySet(policies, EvaluationLimits(), schemas, providers)
     named = {tenant for entry in callers.entries for tenant in entry.tenants} - {ANY}
     tenants = dict.fromkeys(sorted(named) or [TENANT], policy_set)
     return Edition(label, policies, callers, schemas, policy_set, tenants, ref)

@@ -16,21 +16,23 @@ that the PDP verifies itself.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pdp import value_json
+from pdp.authoring.fetched_rows import Said, completed, fetched_of
 from pdp.authoring.problems import closest, one_of, word
 from pdp.authoring.times import EXAMPLE, parse_timestamp
 from pdp.authoring.trial import as_verified
 from pdp.boundary import Admitted, InputLimits, admit, with_token
 from pdp.errors import ConfigurationError
 from pdp.model import Action, Caller, Request, Resource, Subject
+from pdp.provided import Provided
 from pdp.values import Value
 
 # A line or a file of one question: requests are at most 1 MiB on the wire.
 QUESTION_BYTES_MAX = 4 << 20
-_KEYS = ("subject", "action", "resource", "context", "caller", "now", "tenant", "token")
+_KEYS = ("subject", "action", "resource", "context", "caller", "now", "tenant", "token", "fetched")
 
 
 class QuestionError(ConfigurationError):
@@ -46,23 +48,25 @@ class Question:
         caller: the workload; an empty ID where nobody is named.
         now_ns: nanoseconds since 1970; None where no time is named.
         claims: as if a token of the subject had been verified; None: it brings none.
+        fetched: what providers say, by name.
     """
 
     request: Request
     caller: Caller
     now_ns: int | None
     claims: Mapping[str, Value] | None = None
+    fetched: Said = field(default_factory=dict)
 
-    def admitted(self) -> Admitted:
-        """As it would be past a door and past the verifier of tokens.
+    def admitted(self, provided: Provided | None = None) -> Admitted:
+        """As it would be past a door, the verifier of tokens, and the providers, if there are any.
 
         Raises:
             InvalidRequestError: a PDP would refuse it.
         """
         found = admit(self.request, self.caller, InputLimits())
-        if self.claims is None:
-            return found
-        return with_token(found, as_verified(self.claims, self.request.subject))
+        if self.claims is not None:
+            found = with_token(found, as_verified(self.claims, self.request.subject))
+        return completed(provided, found, self.fetched)
 
     def otherwise(self, caller: str, now_ns: int) -> Question:
         """With a caller and a time where none was named."""
@@ -118,7 +122,15 @@ def question_of(found: object) -> Question:
     caller = Caller(_text(whole, "", "caller", required=False))
     now_ns = parse_now(_text(whole, "", "now", required=False))
     claims = _properties(whole, "token", "token") if "token" in whole else None
-    return Question(request, caller, now_ns, claims)
+    return Question(request, caller, now_ns, claims, _fetched(whole))
+
+
+def _fetched(whole: dict[str, Any]) -> Said:
+    found = _properties(whole, "fetched", "fetched")
+    try:
+        return {name: fetched_of(name, said) for name, said in found.items()}
+    except ValueError as error:
+        raise QuestionError(f"`fetched`: what a provider says {error}") from None
 
 
 def parse_now(text: str) -> int | None:

@@ -99,6 +99,8 @@ def _read(entry: audit_pb2.DecisionRecord, time_ns: int) -> Recorded | Unplayabl
     if entry.subject.issuer:
         # Asked again without it, the rules would look at other facts, and the caller policy too.
         return Unplayable("the subject was proved by a token, which records do not hold")
+    if entry.providers:
+        return Unplayable("providers said some of what was decided about")
     try:
         known = map_from_pb(entry.attributes, "attributes")
         now = known.get("now")

@@ -160,9 +160,8 @@ class Replay:
     def _ask(self, question: Question, place: str, recorded: Recorded | None) -> None:
         now_ns = question.now_ns or 0
         try:
-            admitted = question.admitted()
-            old, _ = self.old.decide(admitted, question.caller, now_ns)
-            new, _ = self.new.decide(admitted, question.caller, now_ns)
+            old, _ = self.old.answer(question, now_ns)
+            new, _ = self.new.answer(question, now_ns)
         except InvalidRequestError as error:
             self._skip(refusal(error, question), place)
             return

@@ -8,7 +8,9 @@ from typing import Any
 
 from pdp import checked_expr
 from pdp.authoring.checker import CONDITION_VARIABLES, Checker
+from pdp.boundary import Admitted
 from pdp.cel.limits import EvaluationLimits
+from pdp.cel.partial import known
 from pdp.cel.syntax import Expression
 from pdp.cel.trace import Seen, Site, Tracer
 from pdp.errors import ConfigurationError, InvalidRequestError
@@ -16,6 +18,7 @@ from pdp.explaining import GENEROUS, explain_condition
 from pdp.explanation import ExplainedCondition
 from pdp.impact.question import Question
 from pdp.model import Action, Caller, Request, Resource, Subject
+from pdp.provided import Provided
 from pdp.values import Timestamp, Value
 
 # What is asked about until a question is loaded.
@@ -50,12 +53,21 @@ class Workbench:
         checker: running.
         variables: of policies, by name; usable in expressions.
         now_ns: `now` of questions that name no time.
+        provided: the attributes that providers own; None: callers send all there is.
     """
 
-    def __init__(self, checker: Checker, variables: Mapping[str, Expression], now_ns: int) -> None:
+    def __init__(
+        self,
+        checker: Checker,
+        variables: Mapping[str, Expression],
+        now_ns: int,
+        provided: Provided | None = None,
+    ) -> None:
         self._checker = checker
         self._variables = dict(variables)
         self._now_ns = now_ns
+        self._provided = provided
+        self.origins: tuple[tuple[str, str], ...] = ()
         self._types = dict(CONDITION_VARIABLES)
         self._types |= {name: str(each.root.type) for name, each in variables.items()}
         self._attributes: Mapping[str, Value] = {}
@@ -69,17 +81,19 @@ class Workbench:
         """
         asked = question.otherwise(NOTHING.caller.spiffe_id, self._now_ns)
         try:
-            admitted = asked.admitted()
+            admitted = asked.admitted(self._provided)
         except InvalidRequestError as error:
             message = f"a PDP would refuse this question as invalid: {error}"
             raise ConfigurationError(message) from None
         self._attributes = {**admitted.attributes, "now": Timestamp(asked.now_ns or 0)}
+        self.origins = origins_told(admitted)
 
     def names(self) -> Iterator[tuple[str, str, tuple[Value] | None]]:
         """Name, type, and value of each name; a policy's variables have no value before use."""
         for name, type_ in self._types.items():
-            known = name in self._attributes and name not in self._variables
-            yield name, type_, (self._attributes[name],) if known else None
+            seen = known(self._attributes)
+            there = name in seen and name not in self._variables
+            yield name, type_, (seen[name],) if there else None
 
     def type_of(self, source: str) -> str:
         """The type that the checker deduces.
@@ -108,6 +122,15 @@ class Workbench:
         checked = self._checker.check(source, self._types).checked_expr
         expression = checked_expr.decode(checked, source)
         return Tracer(expression, self._variables, EvaluationLimits())
+
+
+def origins_told(admitted: Admitted) -> tuple[tuple[str, str], ...]:
+    """Where the attributes came from that the caller did not send: path, and what to say of it."""
+    completion = admitted.completion
+    if completion is None:
+        return ()
+    told = {path: f"is what provider `{name}` says" for path, name in completion.origins.items()}
+    return tuple(sorted((told | dict(completion.unusable)).items()))
 
 
 def _origin(sites: tuple[Site, ...], seen: tuple[Seen, ...]) -> int:

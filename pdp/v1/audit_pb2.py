@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from pdp.v1 import authorization_pb2 as pdp_dot_v1_dot_authorization__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12pdp/v1/audit.proto\x12\x06pdp.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1apdp/v1/authorization.proto\"\x92\x02\n\x06Record\x12\x16\n\x0e\x66ormat_version\x18\x01 \x01(\r\x12\x0e\n\x06pdp_id\x18\x02 \x01(\t\x12\x0b\n\x03seq\x18\x03 \x01(\x04\x12\x11\n\tprev_hash\x18\x04 \x01(\x0c\x12(\n\x04time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x08\x64\x65\x63ision\x18\x06 \x01(\x0b\x32\x16.pdp.v1.DecisionRecordH\x00\x12)\n\x0bspool_event\x18\x07 \x01(\x0b\x32\x12.pdp.v1.SpoolEventH\x00\x12\x37\n\x12suppressed_denials\x18\x08 \x01(\x0b\x32\x19.pdp.v1.SuppressedDenialsH\x00\x42\x06\n\x04\x62ody\"\x9d\x05\n\x0e\x44\x65\x63isionRecord\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0e\n\x06tenant\x18\x03 \x01(\t\x12!\n\x06\x63\x61ller\x18\x04 \x01(\x0b\x32\x11.pdp.v1.CallerRef\x12#\n\x07subject\x18\x05 \x01(\x0b\x32\x12.pdp.v1.SubjectRef\x12\x0e\n\x06\x61\x63tion\x18\x06 \x01(\t\x12\x15\n\rresource_type\x18\x07 \x01(\t\x12\x13\n\x0bresource_id\x18\x08 \x01(\t\x12:\n\nattributes\x18\t \x03(\x0b\x32&.pdp.v1.DecisionRecord.AttributesEntry\x12\x16\n\x0erequest_digest\x18\n \x01(\x0c\x12\x0f\n\x07request\x18\x0b \x01(\x0c\x12\x1e\n\x06\x65\x66\x66\x65\x63t\x18\x0c \x01(\x0e\x32\x0e.pdp.v1.Effect\x12\x1c\n\x05\x63\x61use\x18\r \x01(\x0e\x32\r.pdp.v1.Cause\x12\r\n\x05rules\x18\x0e \x03(\t\x12\'\n\x0bobligations\x18\x0f \x03(\x0b\x32\x12.pdp.v1.Obligation\x12!\n\x06\x62undle\x18\x10 \x01(\x0b\x32\x11.pdp.v1.BundleRef\x12\x11\n\ttruncated\x18\x11 \x01(\x08\x12\x19\n\x11\x61ttributes_digest\x18\x12 \x01(\x0c\x12\"\n\x06\x61\x64vice\x18\x14 \x03(\x0b\x32\x12.pdp.v1.Obligation\x12\"\n\x05\x62\x61tch\x18\x1e \x01(\x0b\x32\x13.pdp.v1.BatchRecord\x12\x18\n\x10schema_violation\x18( \x01(\t\x1a@\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x1c\n\x05value\x18\x02 \x01(\x0b\x32\r.pdp.v1.Value:\x02\x38\x01\"\x8d\x01\n\x0b\x42\x61tchRecord\x12\'\n\x08semantic\x18\x01 \x01(\x0e\x32\x15.pdp.v1.BatchSemantic\x12\x11\n\tquestions\x18\x02 \x01(\r\x12\x0c\n\x04part\x18\x03 \x01(\r\x12\r\n\x05parts\x18\x04 \x01(\r\x12%\n\x05items\x18\x05 \x03(\x0b\x32\x16.pdp.v1.DecisionRecord\"<\n\tCallerRef\x12\x11\n\tspiffe_id\x18\x01 \x01(\t\x12\x0e\n\x06serial\x18\x02 \x01(\t\x12\x0c\n\x04peer\x18\x03 \x01(\t\"C\n\nSubjectRef\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12\x0e\n\x06issuer\x18\x03 \x01(\t\x12\x0b\n\x03jti\x18\x04 \x01(\t\"\xfc\x01\n\nSpoolEvent\x12%\n\x04kind\x18\x01 \x01(\x0e\x32\x17.pdp.v1.SpoolEvent.Kind\x12\x0f\n\x07segment\x18\x02 \x01(\t\x12\x0e\n\x06offset\x18\x03 \x01(\x04\x12\r\n\x05\x62ytes\x18\x04 \x01(\x04\x12\x11\n\tlast_head\x18\x05 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x06 \x01(\t\x12\x0f\n\x07opening\x18\x07 \x01(\r\"c\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\r\n\tKIND_BOOT\x10\x01\x12\x12\n\x0eKIND_TORN_TAIL\x10\x02\x12\x0f\n\x0bKIND_DAMAGE\x10\x03\x12\x11\n\rKIND_POISONED\x10\x04\"g\n\x11SuppressedDenials\x12\'\n\x06\x63ounts\x18\x01 \x03(\x0b\x32\x17.pdp.v1.SuppressedCount\x12)\n\x05since\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"Q\n\x0fSuppressedCount\x12\x11\n\tspiffe_id\x18\x01 \x01(\t\x12\x1c\n\x05\x63\x61use\x18\x02 \x01(\x0e\x32\r.pdp.v1.Cause\x12\r\n\x05\x63ount\x18\x03 \x01(\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12pdp/v1/audit.proto\x12\x06pdp.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1apdp/v1/authorization.proto\"\x92\x02\n\x06Record\x12\x16\n\x0e\x66ormat_version\x18\x01 \x01(\r\x12\x0e\n\x06pdp_id\x18\x02 \x01(\t\x12\x0b\n\x03seq\x18\x03 \x01(\x04\x12\x11\n\tprev_hash\x18\x04 \x01(\x0c\x12(\n\x04time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x08\x64\x65\x63ision\x18\x06 \x01(\x0b\x32\x16.pdp.v1.DecisionRecordH\x00\x12)\n\x0bspool_event\x18\x07 \x01(\x0b\x32\x12.pdp.v1.SpoolEventH\x00\x12\x37\n\x12suppressed_denials\x18\x08 \x01(\x0b\x32\x19.pdp.v1.SuppressedDenialsH\x00\x42\x06\n\x04\x62ody\"\xbd\x06\n\x0e\x44\x65\x63isionRecord\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0e\n\x06tenant\x18\x03 \x01(\t\x12!\n\x06\x63\x61ller\x18\x04 \x01(\x0b\x32\x11.pdp.v1.CallerRef\x12#\n\x07subject\x18\x05 \x01(\x0b\x32\x12.pdp.v1.SubjectRef\x12\x0e\n\x06\x61\x63tion\x18\x06 \x01(\t\x12\x15\n\rresource_type\x18\x07 \x01(\t\x12\x13\n\x0bresource_id\x18\x08 \x01(\t\x12:\n\nattributes\x18\t \x03(\x0b\x32&.pdp.v1.DecisionRecord.AttributesEntry\x12\x16\n\x0erequest_digest\x18\n \x01(\x0c\x12\x0f\n\x07request\x18\x0b \x01(\x0c\x12\x1e\n\x06\x65\x66\x66\x65\x63t\x18\x0c \x01(\x0e\x32\x0e.pdp.v1.Effect\x12\x1c\n\x05\x63\x61use\x18\r \x01(\x0e\x32\r.pdp.v1.Cause\x12\r\n\x05rules\x18\x0e \x03(\t\x12\'\n\x0bobligations\x18\x0f \x03(\x0b\x32\x12.pdp.v1.Obligation\x12!\n\x06\x62undle\x18\x10 \x01(\x0b\x32\x11.pdp.v1.BundleRef\x12\x11\n\ttruncated\x18\x11 \x01(\x08\x12\x19\n\x11\x61ttributes_digest\x18\x12 \x01(\x0c\x12\"\n\x06\x61\x64vice\x18\x14 \x03(\x0b\x32\x12.pdp.v1.Obligation\x12\"\n\x05\x62\x61tch\x18\x1e \x01(\x0b\x32\x13.pdp.v1.BatchRecord\x12)\n\tproviders\x18$ \x03(\x0b\x32\x16.pdp.v1.ProviderAnswer\x12\x34\n\x07\x66\x65tched\x18% \x03(\x0b\x32#.pdp.v1.DecisionRecord.FetchedEntry\x12\x18\n\x10schema_violation\x18( \x01(\t\x1a@\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x1c\n\x05value\x18\x02 \x01(\x0b\x32\r.pdp.v1.Value:\x02\x38\x01\x1a=\n\x0c\x46\x65tchedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x1c\n\x05value\x18\x02 \x01(\x0b\x32\r.pdp.v1.Value:\x02\x38\x01\"\xbe\x02\n\x0eProviderAnswer\x12\x10\n\x08provider\x18\x01 \x01(\t\x12/\n\x07outcome\x18\x02 \x01(\x0e\x32\x1e.pdp.v1.ProviderAnswer.Outcome\x12\x0e\n\x06\x63\x61\x63hed\x18\x03 \x01(\x08\x12\x15\n\rvalues_digest\x18\x04 \x01(\x0c\x12\x10\n\x08unusable\x18\x05 \x03(\t\"\xaf\x01\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x13\n\x0fOUTCOME_FETCHED\x10\x01\x12\x13\n\x0fOUTCOME_UNKNOWN\x10\x02\x12\x10\n\x0cOUTCOME_LATE\x10\x03\x12\x10\n\x0cOUTCOME_DOWN\x10\x04\x12\x11\n\rOUTCOME_WRONG\x10\x05\x12\x10\n\x0cOUTCOME_BUSY\x10\x06\x12\x18\n\x14OUTCOME_UNCONFIGURED\x10\x07\"\x8d\x01\n\x0b\x42\x61tchRecord\x12\'\n\x08semantic\x18\x01 \x01(\x0e\x32\x15.pdp.v1.BatchSemantic\x12\x11\n\tquestions\x18\x02 \x01(\r\x12\x0c\n\x04part\x18\x03 \x01(\r\x12\r\n\x05parts\x18\x04 \x01(\r\x12%\n\x05items\x18\x05 \x03(\x0b\x32\x16.pdp.v1.DecisionRecord\"<\n\tCallerRef\x12\x11\n\tspiffe_id\x18\x01 \x01(\t\x12\x0e\n\x06serial\x18\x02 \x01(\t\x12\x0c\n\x04peer\x18\x03 \x01(\t\"C\n\nSubjectRef\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12\x0e\n\x06issuer\x18\x03 \x01(\t\x12\x0b\n\x03jti\x18\x04 \x01(\t\"\xfc\x01\n\nSpoolEvent\x12%\n\x04kind\x18\x01 \x01(\x0e\x32\x17.pdp.v1.SpoolEvent.Kind\x12\x0f\n\x07segment\x18\x02 \x01(\t\x12\x0e\n\x06offset\x18\x03 \x01(\x04\x12\r\n\x05\x62ytes\x18\x04 \x01(\x04\x12\x11\n\tlast_head\x18\x05 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x06 \x01(\t\x12\x0f\n\x07opening\x18\x07 \x01(\r\"c\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\r\n\tKIND_BOOT\x10\x01\x12\x12\n\x0eKIND_TORN_TAIL\x10\x02\x12\x0f\n\x0bKIND_DAMAGE\x10\x03\x12\x11\n\rKIND_POISONED\x10\x04\"g\n\x11SuppressedDenials\x12\'\n\x06\x63ounts\x18\x01 \x03(\x0b\x32\x17.pdp.v1.SuppressedCount\x12)\n\x05since\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"Q\n\x0fSuppressedCount\x12\x11\n\tspiffe_id\x18\x01 \x01(\t\x12\x1c\n\x05\x63\x61use\x18\x02 \x01(\x0e\x32\r.pdp.v1.Cause\x12\r\n\x05\x63ount\x18\x03 \x01(\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,24 +35,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_DECISIONRECORD_ATTRIBUTESENTRY']._loaded_options = None
   _globals['_DECISIONRECORD_ATTRIBUTESENTRY']._serialized_options = b'8\001'
+  _globals['_DECISIONRECORD_FETCHEDENTRY']._loaded_options = None
+  _globals['_DECISIONRECORD_FETCHEDENTRY']._serialized_options = b'8\001'
   _globals['_RECORD']._serialized_start=92
   _globals['_RECORD']._serialized_end=366
   _globals['_DECISIONRECORD']._serialized_start=369
-  _globals['_DECISIONRECORD']._serialized_end=1038
-  _globals['_DECISIONRECORD_ATTRIBUTESENTRY']._serialized_start=974
-  _globals['_DECISIONRECORD_ATTRIBUTESENTRY']._serialized_end=1038
-  _globals['_BATCHRECORD']._serialized_start=1041
-  _globals['_BATCHRECORD']._serialized_end=1182
-  _globals['_CALLERREF']._serialized_start=1184
-  _globals['_CALLERREF']._serialized_end=1244
-  _globals['_SUBJECTREF']._serialized_start=1246
-  _globals['_SUBJECTREF']._serialized_end=1313
-  _globals['_SPOOLEVENT']._serialized_start=1316
-  _globals['_SPOOLEVENT']._serialized_end=1568
-  _globals['_SPOOLEVENT_KIND']._serialized_start=1469
-  _globals['_SPOOLEVENT_KIND']._serialized_end=1568
-  _globals['_SUPPRESSEDDENIALS']._serialized_start=1570
-  _globals['_SUPPRESSEDDENIALS']._serialized_end=1673
-  _globals['_SUPPRESSEDCOUNT']._serialized_start=1675
-  _globals['_SUPPRESSEDCOUNT']._serialized_end=1756
+  _globals['_DECISIONRECORD']._serialized_end=1198
+  _globals['_DECISIONRECORD_ATTRIBUTESENTRY']._serialized_start=1071
+  _globals['_DECISIONRECORD_ATTRIBUTESENTRY']._serialized_end=1135
+  _globals['_DECISIONRECORD_FETCHEDENTRY']._serialized_start=1137
+  _globals['_DECISIONRECORD_FETCHEDENTRY']._serialized_end=1198
+  _globals['_PROVIDERANSWER']._serialized_start=1201
+  _globals['_PROVIDERANSWER']._serialized_end=1519
+  _globals['_PROVIDERANSWER_OUTCOME']._serialized_start=1344
+  _globals['_PROVIDERANSWER_OUTCOME']._serialized_end=1519
+  _globals['_BATCHRECORD']._serialized_start=1522
+  _globals['_BATCHRECORD']._serialized_end=1663
+  _globals['_CALLERREF']._serialized_start=1665
+  _globals['_CALLERREF']._serialized_end=1725
+  _globals['_SUBJECTREF']._serialized_start=1727
+  _globals['_SUBJECTREF']._serialized_end=1794
+  _globals['_SPOOLEVENT']._serialized_start=1797
+  _globals['_SPOOLEVENT']._serialized_end=2049
+  _globals['_SPOOLEVENT_KIND']._serialized_start=1950
+  _globals['_SPOOLEVENT_KIND']._serialized_end=2049
+  _globals['_SUPPRESSEDDENIALS']._serialized_start=2051
+  _globals['_SUPPRESSEDDENIALS']._serialized_end=2154
+  _globals['_SUPPRESSEDCOUNT']._serialized_start=2156
+  _globals['_SUPPRESSEDCOUNT']._serialized_end=2237
 # @@protoc_insertion_point(module_scope)

@@ -32,8 +32,15 @@ class Record(_message.Message):
     def __init__(self, format_version: _Optional[int] = ..., pdp_id: _Optional[str] = ..., seq: _Optional[int] = ..., prev_hash: _Optional[bytes] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., decision: _Optional[_Union[DecisionRecord, _Mapping]] = ..., spool_event: _Optional[_Union[SpoolEvent, _Mapping]] = ..., suppressed_denials: _Optional[_Union[SuppressedDenials, _Mapping]] = ...) -> None: ...
 
 class DecisionRecord(_message.Message):
-    __slots__ = ("decision_id", "request_id", "tenant", "caller", "subject", "action", "resource_type", "resource_id", "attributes", "request_digest", "request", "effect", "cause", "rules", "obligations", "bundle", "truncated", "attributes_digest", "advice", "batch", "schema_violation")
+    __slots__ = ("decision_id", "request_id", "tenant", "caller", "subject", "action", "resource_type", "resource_id", "attributes", "request_digest", "request", "effect", "cause", "rules", "obligations", "bundle", "truncated", "attributes_digest", "advice", "batch", "providers", "fetched", "schema_violation")
     class AttributesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: _authorization_pb2.Value
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[_authorization_pb2.Value, _Mapping]] = ...) -> None: ...
+    class FetchedEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
         VALUE_FIELD_NUMBER: _ClassVar[int]
@@ -60,6 +67,8 @@ class DecisionRecord(_message.Message):
     ATTRIBUTES_DIGEST_FIELD_NUMBER: _ClassVar[int]
     ADVICE_FIELD_NUMBER: _ClassVar[int]
     BATCH_FIELD_NUMBER: _ClassVar[int]
+    PROVIDERS_FIELD_NUMBER: _ClassVar[int]
+    FETCHED_FIELD_NUMBER: _ClassVar[int]
     SCHEMA_VIOLATION_FIELD_NUMBER: _ClassVar[int]
     decision_id: str
     request_id: str
@@ -81,8 +90,42 @@ class DecisionRecord(_message.Message):
     attributes_digest: bytes
     advice: _containers.RepeatedCompositeFieldContainer[_authorization_pb2.Obligation]
     batch: BatchRecord
+    providers: _containers.RepeatedCompositeFieldContainer[ProviderAnswer]
+    fetched: _containers.MessageMap[str, _authorization_pb2.Value]
     schema_violation: str
-    def __init__(self, decision_id: _Optional[str] = ..., request_id: _Optional[str] = ..., tenant: _Optional[str] = ..., caller: _Optional[_Union[CallerRef, _Mapping]] = ..., subject: _Optional[_Union[SubjectRef, _Mapping]] = ..., action: _Optional[str] = ..., resource_type: _Optional[str] = ..., resource_id: _Optional[str] = ..., attributes: _Optional[_Mapping[str, _authorization_pb2.Value]] = ..., request_digest: _Optional[bytes] = ..., request: _Optional[bytes] = ..., effect: _Optional[_Union[_authorization_pb2.Effect, str]] = ..., cause: _Optional[_Union[_authorization_pb2.Cause, str]] = ..., rules: _Optional[_Iterable[str]] = ..., obligations: _Optional[_Iterable[_Union[_authorization_pb2.Obligation, _Mapping]]] = ..., bundle: _Optional[_Union[_authorization_pb2.BundleRef, _Mapping]] = ..., truncated: bool = ..., attributes_digest: _Optional[bytes] = ..., advice: _Optional[_Iterable[_Union[_authorization_pb2.Obligation, _Mapping]]] = ..., batch: _Optional[_Union[BatchRecord, _Mapping]] = ..., schema_violation: _Optional[str] = ...) -> None: ...
+    def __init__(self, decision_id: _Optional[str] = ..., request_id: _Optional[str] = ..., tenant: _Optional[str] = ..., caller: _Optional[_Union[CallerRef, _Mapping]] = ..., subject: _Optional[_Union[SubjectRef, _Mapping]] = ..., action: _Optional[str] = ..., resource_type: _Optional[str] = ..., resource_id: _Optional[str] = ..., attributes: _Optional[_Mapping[str, _authorization_pb2.Value]] = ..., request_digest: _Optional[bytes] = ..., request: _Optional[bytes] = ..., effect: _Optional[_Union[_authorization_pb2.Effect, str]] = ..., cause: _Optional[_Union[_authorization_pb2.Cause, str]] = ..., rules: _Optional[_Iterable[str]] = ..., obligations: _Optional[_Iterable[_Union[_authorization_pb2.Obligation, _Mapping]]] = ..., bundle: _Optional[_Union[_authorization_pb2.BundleRef, _Mapping]] = ..., truncated: bool = ..., attributes_digest: _Optional[bytes] = ..., advice: _Optional[_Iterable[_Union[_authorization_pb2.Obligation, _Mapping]]] = ..., batch: _Optional[_Union[BatchRecord, _Mapping]] = ..., providers: _Optional[_Iterable[_Union[ProviderAnswer, _Mapping]]] = ..., fetched: _Optional[_Mapping[str, _authorization_pb2.Value]] = ..., schema_violation: _Optional[str] = ...) -> None: ...
+
+class ProviderAnswer(_message.Message):
+    __slots__ = ("provider", "outcome", "cached", "values_digest", "unusable")
+    class Outcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        OUTCOME_UNSPECIFIED: _ClassVar[ProviderAnswer.Outcome]
+        OUTCOME_FETCHED: _ClassVar[ProviderAnswer.Outcome]
+        OUTCOME_UNKNOWN: _ClassVar[ProviderAnswer.Outcome]
+        OUTCOME_LATE: _ClassVar[ProviderAnswer.Outcome]
+        OUTCOME_DOWN: _ClassVar[ProviderAnswer.Outcome]
+        OUTCOME_WRONG: _ClassVar[ProviderAnswer.Outcome]
+        OUTCOME_BUSY: _ClassVar[ProviderAnswer.Outcome]
+        OUTCOME_UNCONFIGURED: _ClassVar[ProviderAnswer.Outcome]
+    OUTCOME_UNSPECIFIED: ProviderAnswer.Outcome
+    OUTCOME_FETCHED: ProviderAnswer.Outcome
+    OUTCOME_UNKNOWN: ProviderAnswer.Outcome
+    OUTCOME_LATE: ProviderAnswer.Outcome
+    OUTCOME_DOWN: ProviderAnswer.Outcome
+    OUTCOME_WRONG: ProviderAnswer.Outcome
+    OUTCOME_BUSY: ProviderAnswer.Outcome
+    OUTCOME_UNCONFIGURED: ProviderAnswer.Outcome
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    CACHED_FIELD_NUMBER: _ClassVar[int]
+    VALUES_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    UNUSABLE_FIELD_NUMBER: _ClassVar[int]
+    provider: str
+    outcome: ProviderAnswer.Outcome
+    cached: bool
+    values_digest: bytes
+    unusable: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, provider: _Optional[str] = ..., outcome: _Optional[_Union[ProviderAnswer.Outcome, str]] = ..., cached: bool = ..., values_digest: _Optional[bytes] = ..., unusable: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class BatchRecord(_message.Message):
     __slots__ = ("semantic", "questions", "part", "parts", "items")

@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from pdp.v1 import authorization_pb2 as pdp_dot_v1_dot_authorization__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13pdp/v1/bundle.proto\x12\x06pdp.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1apdp/v1/authorization.proto\"\xf5\x01\n\x10\x43ompiledDocument\x12\x16\n\x0e\x66ormat_version\x18\x01 \x01(\r\x12\x13\n\x0bsource_path\x18\x02 \x01(\t\x12(\n\x06policy\x18\x03 \x01(\x0b\x32\x16.pdp.v1.CompiledPolicyH\x00\x12*\n\x07\x63\x61llers\x18\x04 \x01(\x0b\x32\x17.pdp.v1.CompiledCallersH\x00\x12(\n\x06schema\x18\x05 \x01(\x0b\x32\x16.pdp.v1.CompiledSchemaH\x00\x12(\n\x06shared\x18\x06 \x01(\x0b\x32\x16.pdp.v1.CompiledSharedH\x00\x42\n\n\x08\x64ocument\"l\n\x11\x43ompiledCondition\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x14\n\x0c\x63hecked_expr\x18\x02 \x01(\x0c\x12\x0c\n\x04line\x18\x03 \x01(\r\x12\x0e\n\x06\x63olumn\x18\x04 \x01(\r\x12\x13\n\x0bsource_path\x18\x05 \x01(\t\"\x1e\n\x0e\x43ompiledShared\x12\x0c\n\x04name\x18\x01 \x01(\t\"\xe9\x01\n\x0e\x43ompiledPolicy\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\rresource_type\x18\x02 \x01(\t\x12\r\n\x05owner\x18\x03 \x01(\t\x12\x14\n\x0cstatic_roles\x18\x04 \x03(\t\x12+\n\tvariables\x18\x05 \x03(\x0b\x32\x18.pdp.v1.CompiledVariable\x12#\n\x05roles\x18\x06 \x03(\x0b\x32\x14.pdp.v1.CompiledRole\x12#\n\x05rules\x18\x07 \x03(\x0b\x32\x14.pdp.v1.CompiledRule\x12\x16\n\x0e\x65very_resource\x18\x08 \x01(\x08\"O\n\x10\x43ompiledVariable\x12\x0c\n\x04name\x18\x01 \x01(\t\x12-\n\nexpression\x18\x02 \x01(\x0b\x32\x19.pdp.v1.CompiledCondition\"S\n\x0c\x43ompiledRole\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x66rom\x18\x02 \x03(\t\x12\'\n\x04when\x18\x03 \x01(\x0b\x32\x19.pdp.v1.CompiledCondition\"\xeb\x02\n\x0c\x43ompiledRule\x12\n\n\x02id\x18\x01 \x01(\t\x12\x1e\n\x06\x65\x66\x66\x65\x63t\x18\x02 \x01(\x0e\x32\x0e.pdp.v1.Effect\x12\x0f\n\x07\x61\x63tions\x18\x03 \x03(\t\x12\r\n\x05roles\x18\x04 \x03(\t\x12\'\n\x04when\x18\x05 \x01(\x0b\x32\x19.pdp.v1.CompiledCondition\x12*\n\x06starts\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07\x65xpires\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rjustification\x18\x08 \x01(\t\x12\'\n\x0bobligations\x18\t \x03(\x0b\x32\x12.pdp.v1.Obligation\x12\"\n\x06\x61\x64vice\x18\n \x03(\x0b\x32\x12.pdp.v1.Obligation\x12\x13\n\x0breason_user\x18\x0b \x01(\t\x12\x14\n\x0creason_admin\x18\x0c \x01(\t\":\n\x0f\x43ompiledCallers\x12\'\n\x07\x63\x61llers\x18\x01 \x03(\x0b\x32\x16.pdp.v1.CompiledCaller\"\xc7\x01\n\x0e\x43ompiledCaller\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07tenants\x18\x02 \x03(\t\x12\x11\n\tresources\x18\x03 \x03(\t\x12\x0f\n\x07\x61\x63tions\x18\x04 \x03(\t\x12*\n\x06\x61ssert\x18\x05 \x01(\x0b\x32\x18.pdp.v1.AssertedSubjectsH\x00\x12/\n\x0etoken_required\x18\x06 \x01(\x0b\x32\x15.pdp.v1.TokenRequiredH\x00\x12\x0b\n\x03may\x18\x07 \x03(\tB\n\n\x08subjects\"!\n\x10\x41ssertedSubjects\x12\r\n\x05types\x18\x01 \x03(\t\"\x0f\n\rTokenRequired\"\xe3\x01\n\x0e\x43ompiledSchema\x12-\n\x06target\x18\x01 \x01(\x0e\x32\x1d.pdp.v1.CompiledSchema.Target\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\"\n\x06schema\x18\x03 \x01(\x0b\x32\x12.pdp.v1.SchemaNode\"p\n\x06Target\x12\x16\n\x12TARGET_UNSPECIFIED\x10\x00\x12\x12\n\x0eTARGET_SUBJECT\x10\x01\x12\x13\n\x0fTARGET_RESOURCE\x10\x02\x12\x11\n\rTARGET_ACTION\x10\x03\x12\x12\n\x0eTARGET_CONTEXT\x10\x04\"\x98\x05\n\nSchemaNode\x12&\n\x05kinds\x18\x01 \x03(\x0e\x32\x17.pdp.v1.SchemaNode.Kind\x12$\n\x06values\x18\x02 \x01(\x0b\x32\x14.pdp.v1.SchemaValues\x12*\n\nproperties\x18\x03 \x03(\x0b\x32\x16.pdp.v1.SchemaProperty\x12\x0c\n\x04open\x18\x04 \x01(\x08\x12&\n\nadditional\x18\x05 \x01(\x0b\x32\x12.pdp.v1.SchemaNode\x12!\n\x05items\x18\x06 \x01(\x0b\x32\x12.pdp.v1.SchemaNode\x12\x12\n\nmin_length\x18\x07 \x01(\r\x12\x17\n\nmax_length\x18\x08 \x01(\rH\x00\x88\x01\x01\x12\x11\n\tmin_items\x18\t \x01(\r\x12\x16\n\tmax_items\x18\n \x01(\rH\x01\x88\x01\x01\x12\x0f\n\x07pattern\x18\x0b \x01(\t\x12\x11\n\tdate_time\x18\x0c \x01(\x08\x12$\n\x07minimum\x18\r \x01(\x0b\x32\x13.pdp.v1.SchemaBound\x12$\n\x07maximum\x18\x0e \x01(\x0b\x32\x13.pdp.v1.SchemaBound\"\xd1\x01\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\r\n\tKIND_NULL\x10\x01\x12\r\n\tKIND_BOOL\x10\x02\x12\x0e\n\nKIND_INT64\x10\x03\x12\x0f\n\x0bKIND_UINT64\x10\x04\x12\x0f\n\x0bKIND_DOUBLE\x10\x05\x12\x0f\n\x0bKIND_STRING\x10\x06\x12\x0e\n\nKIND_BYTES\x10\x07\x12\x12\n\x0eKIND_TIMESTAMP\x10\x08\x12\x11\n\rKIND_DURATION\x10\t\x12\r\n\tKIND_LIST\x10\n\x12\x0c\n\x08KIND_MAP\x10\x0b\x42\r\n\x0b_max_lengthB\x0c\n\n_max_items\"-\n\x0cSchemaValues\x12\x1d\n\x06values\x18\x01 \x03(\x0b\x32\r.pdp.v1.Value\">\n\x0bSchemaBound\x12\x1c\n\x05value\x18\x01 \x01(\x0b\x32\r.pdp.v1.Value\x12\x11\n\texclusive\x18\x02 \x01(\x08\"T\n\x0eSchemaProperty\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08required\x18\x02 \x01(\x08\x12\"\n\x06schema\x18\x03 \x01(\x0b\x32\x12.pdp.v1.SchemaNodeb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13pdp/v1/bundle.proto\x12\x06pdp.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1apdp/v1/authorization.proto\"\xa3\x02\n\x10\x43ompiledDocument\x12\x16\n\x0e\x66ormat_version\x18\x01 \x01(\r\x12\x13\n\x0bsource_path\x18\x02 \x01(\t\x12(\n\x06policy\x18\x03 \x01(\x0b\x32\x16.pdp.v1.CompiledPolicyH\x00\x12*\n\x07\x63\x61llers\x18\x04 \x01(\x0b\x32\x17.pdp.v1.CompiledCallersH\x00\x12(\n\x06schema\x18\x05 \x01(\x0b\x32\x16.pdp.v1.CompiledSchemaH\x00\x12(\n\x06shared\x18\x06 \x01(\x0b\x32\x16.pdp.v1.CompiledSharedH\x00\x12,\n\x08provider\x18\x08 \x01(\x0b\x32\x18.pdp.v1.CompiledProviderH\x00\x42\n\n\x08\x64ocument\"l\n\x11\x43ompiledCondition\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x14\n\x0c\x63hecked_expr\x18\x02 \x01(\x0c\x12\x0c\n\x04line\x18\x03 \x01(\r\x12\x0e\n\x06\x63olumn\x18\x04 \x01(\r\x12\x13\n\x0bsource_path\x18\x05 \x01(\t\"\x1e\n\x0e\x43ompiledShared\x12\x0c\n\x04name\x18\x01 \x01(\t\"\xe9\x01\n\x0e\x43ompiledPolicy\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\rresource_type\x18\x02 \x01(\t\x12\r\n\x05owner\x18\x03 \x01(\t\x12\x14\n\x0cstatic_roles\x18\x04 \x03(\t\x12+\n\tvariables\x18\x05 \x03(\x0b\x32\x18.pdp.v1.CompiledVariable\x12#\n\x05roles\x18\x06 \x03(\x0b\x32\x14.pdp.v1.CompiledRole\x12#\n\x05rules\x18\x07 \x03(\x0b\x32\x14.pdp.v1.CompiledRule\x12\x16\n\x0e\x65very_resource\x18\x08 \x01(\x08\"O\n\x10\x43ompiledVariable\x12\x0c\n\x04name\x18\x01 \x01(\t\x12-\n\nexpression\x18\x02 \x01(\x0b\x32\x19.pdp.v1.CompiledCondition\"S\n\x0c\x43ompiledRole\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x66rom\x18\x02 \x03(\t\x12\'\n\x04when\x18\x03 \x01(\x0b\x32\x19.pdp.v1.CompiledCondition\"\xeb\x02\n\x0c\x43ompiledRule\x12\n\n\x02id\x18\x01 \x01(\t\x12\x1e\n\x06\x65\x66\x66\x65\x63t\x18\x02 \x01(\x0e\x32\x0e.pdp.v1.Effect\x12\x0f\n\x07\x61\x63tions\x18\x03 \x03(\t\x12\r\n\x05roles\x18\x04 \x03(\t\x12\'\n\x04when\x18\x05 \x01(\x0b\x32\x19.pdp.v1.CompiledCondition\x12*\n\x06starts\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07\x65xpires\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rjustification\x18\x08 \x01(\t\x12\'\n\x0bobligations\x18\t \x03(\x0b\x32\x12.pdp.v1.Obligation\x12\"\n\x06\x61\x64vice\x18\n \x03(\x0b\x32\x12.pdp.v1.Obligation\x12\x13\n\x0breason_user\x18\x0b \x01(\t\x12\x14\n\x0creason_admin\x18\x0c \x01(\t\":\n\x0f\x43ompiledCallers\x12\'\n\x07\x63\x61llers\x18\x01 \x03(\x0b\x32\x16.pdp.v1.CompiledCaller\"\xc7\x01\n\x0e\x43ompiledCaller\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07tenants\x18\x02 \x03(\t\x12\x11\n\tresources\x18\x03 \x03(\t\x12\x0f\n\x07\x61\x63tions\x18\x04 \x03(\t\x12*\n\x06\x61ssert\x18\x05 \x01(\x0b\x32\x18.pdp.v1.AssertedSubjectsH\x00\x12/\n\x0etoken_required\x18\x06 \x01(\x0b\x32\x15.pdp.v1.TokenRequiredH\x00\x12\x0b\n\x03may\x18\x07 \x03(\tB\n\n\x08subjects\"!\n\x10\x41ssertedSubjects\x12\r\n\x05types\x18\x01 \x03(\t\"\x0f\n\rTokenRequired\"\xe3\x01\n\x0e\x43ompiledSchema\x12-\n\x06target\x18\x01 \x01(\x0e\x32\x1d.pdp.v1.CompiledSchema.Target\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\"\n\x06schema\x18\x03 \x01(\x0b\x32\x12.pdp.v1.SchemaNode\"p\n\x06Target\x12\x16\n\x12TARGET_UNSPECIFIED\x10\x00\x12\x12\n\x0eTARGET_SUBJECT\x10\x01\x12\x13\n\x0fTARGET_RESOURCE\x10\x02\x12\x11\n\rTARGET_ACTION\x10\x03\x12\x12\n\x0eTARGET_CONTEXT\x10\x04\"\x84\x01\n\x10\x43ompiledProvider\x12\x0c\n\x04name\x18\x01 \x01(\t\x12-\n\x06target\x18\x02 \x01(\x0e\x32\x1d.pdp.v1.CompiledSchema.Target\x12\x0c\n\x04type\x18\x03 \x01(\t\x12\x12\n\nattributes\x18\x04 \x03(\t\x12\x11\n\tmax_age_s\x18\x05 \x01(\r\"\x98\x05\n\nSchemaNode\x12&\n\x05kinds\x18\x01 \x03(\x0e\x32\x17.pdp.v1.SchemaNode.Kind\x12$\n\x06values\x18\x02 \x01(\x0b\x32\x14.pdp.v1.SchemaValues\x12*\n\nproperties\x18\x03 \x03(\x0b\x32\x16.pdp.v1.SchemaProperty\x12\x0c\n\x04open\x18\x04 \x01(\x08\x12&\n\nadditional\x18\x05 \x01(\x0b\x32\x12.pdp.v1.SchemaNode\x12!\n\x05items\x18\x06 \x01(\x0b\x32\x12.pdp.v1.SchemaNode\x12\x12\n\nmin_length\x18\x07 \x01(\r\x12\x17\n\nmax_length\x18\x08 \x01(\rH\x00\x88\x01\x01\x12\x11\n\tmin_items\x18\t \x01(\r\x12\x16\n\tmax_items\x18\n \x01(\rH\x01\x88\x01\x01\x12\x0f\n\x07pattern\x18\x0b \x01(\t\x12\x11\n\tdate_time\x18\x0c \x01(\x08\x12$\n\x07minimum\x18\r \x01(\x0b\x32\x13.pdp.v1.SchemaBound\x12$\n\x07maximum\x18\x0e \x01(\x0b\x32\x13.pdp.v1.SchemaBound\"\xd1\x01\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\r\n\tKIND_NULL\x10\x01\x12\r\n\tKIND_BOOL\x10\x02\x12\x0e\n\nKIND_INT64\x10\x03\x12\x0f\n\x0bKIND_UINT64\x10\x04\x12\x0f\n\x0bKIND_DOUBLE\x10\x05\x12\x0f\n\x0bKIND_STRING\x10\x06\x12\x0e\n\nKIND_BYTES\x10\x07\x12\x12\n\x0eKIND_TIMESTAMP\x10\x08\x12\x11\n\rKIND_DURATION\x10\t\x12\r\n\tKIND_LIST\x10\n\x12\x0c\n\x08KIND_MAP\x10\x0b\x42\r\n\x0b_max_lengthB\x0c\n\n_max_items\"-\n\x0cSchemaValues\x12\x1d\n\x06values\x18\x01 \x03(\x0b\x32\r.pdp.v1.Value\">\n\x0bSchemaBound\x12\x1c\n\x05value\x18\x01 \x01(\x0b\x32\r.pdp.v1.Value\x12\x11\n\texclusive\x18\x02 \x01(\x08\"T\n\x0eSchemaProperty\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08required\x18\x02 \x01(\x08\x12\"\n\x06schema\x18\x03 \x01(\x0b\x32\x12.pdp.v1.SchemaNodeb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,39 +34,41 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'pdp.v1.bundle_pb2', _global
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_COMPILEDDOCUMENT']._serialized_start=93
-  _globals['_COMPILEDDOCUMENT']._serialized_end=338
-  _globals['_COMPILEDCONDITION']._serialized_start=340
-  _globals['_COMPILEDCONDITION']._serialized_end=448
-  _globals['_COMPILEDSHARED']._serialized_start=450
-  _globals['_COMPILEDSHARED']._serialized_end=480
-  _globals['_COMPILEDPOLICY']._serialized_start=483
-  _globals['_COMPILEDPOLICY']._serialized_end=716
-  _globals['_COMPILEDVARIABLE']._serialized_start=718
-  _globals['_COMPILEDVARIABLE']._serialized_end=797
-  _globals['_COMPILEDROLE']._serialized_start=799
-  _globals['_COMPILEDROLE']._serialized_end=882
-  _globals['_COMPILEDRULE']._serialized_start=885
-  _globals['_COMPILEDRULE']._serialized_end=1248
-  _globals['_COMPILEDCALLERS']._serialized_start=1250
-  _globals['_COMPILEDCALLERS']._serialized_end=1308
-  _globals['_COMPILEDCALLER']._serialized_start=1311
-  _globals['_COMPILEDCALLER']._serialized_end=1510
-  _globals['_ASSERTEDSUBJECTS']._serialized_start=1512
-  _globals['_ASSERTEDSUBJECTS']._serialized_end=1545
-  _globals['_TOKENREQUIRED']._serialized_start=1547
-  _globals['_TOKENREQUIRED']._serialized_end=1562
-  _globals['_COMPILEDSCHEMA']._serialized_start=1565
-  _globals['_COMPILEDSCHEMA']._serialized_end=1792
-  _globals['_COMPILEDSCHEMA_TARGET']._serialized_start=1680
-  _globals['_COMPILEDSCHEMA_TARGET']._serialized_end=1792
-  _globals['_SCHEMANODE']._serialized_start=1795
-  _globals['_SCHEMANODE']._serialized_end=2459
-  _globals['_SCHEMANODE_KIND']._serialized_start=2221
-  _globals['_SCHEMANODE_KIND']._serialized_end=2430
-  _globals['_SCHEMAVALUES']._serialized_start=2461
-  _globals['_SCHEMAVALUES']._serialized_end=2506
-  _globals['_SCHEMABOUND']._serialized_start=2508
-  _globals['_SCHEMABOUND']._serialized_end=2570
-  _globals['_SCHEMAPROPERTY']._serialized_start=2572
-  _globals['_SCHEMAPROPERTY']._serialized_end=2656
+  _globals['_COMPILEDDOCUMENT']._serialized_end=384
+  _globals['_COMPILEDCONDITION']._serialized_start=386
+  _globals['_COMPILEDCONDITION']._serialized_end=494
+  _globals['_COMPILEDSHARED']._serialized_start=496
+  _globals['_COMPILEDSHARED']._serialized_end=526
+  _globals['_COMPILEDPOLICY']._serialized_start=529
+  _globals['_COMPILEDPOLICY']._serialized_end=762
+  _globals['_COMPILEDVARIABLE']._serialized_start=764
+  _globals['_COMPILEDVARIABLE']._serialized_end=843
+  _globals['_COMPILEDROLE']._serialized_start=845
+  _globals['_COMPILEDROLE']._serialized_end=928
+  _globals['_COMPILEDRULE']._serialized_start=931
+  _globals['_COMPILEDRULE']._serialized_end=1294
+  _globals['_COMPILEDCALLERS']._serialized_start=1296
+  _globals['_COMPILEDCALLERS']._serialized_end=1354
+  _globals['_COMPILEDCALLER']._serialized_start=1357
+  _globals['_COMPILEDCALLER']._serialized_end=1556
+  _globals['_ASSERTEDSUBJECTS']._serialized_start=1558
+  _globals['_ASSERTEDSUBJECTS']._serialized_end=1591
+  _globals['_TOKENREQUIRED']._serialized_start=1593
+  _globals['_TOKENREQUIRED']._serialized_end=1608
+  _globals['_COMPILEDSCHEMA']._serialized_start=1611
+  _globals['_COMPILEDSCHEMA']._serialized_end=1838
+  _globals['_COMPILEDSCHEMA_TARGET']._serialized_start=1726
+  _globals['_COMPILEDSCHEMA_TARGET']._serialized_end=1838
+  _globals['_COMPILEDPROVIDER']._serialized_start=1841
+  _globals['_COMPILEDPROVIDER']._serialized_end=1973
+  _globals['_SCHEMANODE']._serialized_start=1976
+  _globals['_SCHEMANODE']._serialized_end=2640
+  _globals['_SCHEMANODE_KIND']._serialized_start=2402
+  _globals['_SCHEMANODE_KIND']._serialized_end=2611
+  _globals['_SCHEMAVALUES']._serialized_start=2642
+  _globals['_SCHEMAVALUES']._serialized_end=2687
+  _globals['_SCHEMABOUND']._serialized_start=2689
+  _globals['_SCHEMABOUND']._serialized_end=2751
+  _globals['_SCHEMAPROPERTY']._serialized_start=2753
+  _globals['_SCHEMAPROPERTY']._serialized_end=2837
 # @@protoc_insertion_point(module_scope)

@@ -12,20 +12,22 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class CompiledDocument(_message.Message):
-    __slots__ = ("format_version", "source_path", "policy", "callers", "schema", "shared")
+    __slots__ = ("format_version", "source_path", "policy", "callers", "schema", "shared", "provider")
     FORMAT_VERSION_FIELD_NUMBER: _ClassVar[int]
     SOURCE_PATH_FIELD_NUMBER: _ClassVar[int]
     POLICY_FIELD_NUMBER: _ClassVar[int]
     CALLERS_FIELD_NUMBER: _ClassVar[int]
     SCHEMA_FIELD_NUMBER: _ClassVar[int]
     SHARED_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
     format_version: int
     source_path: str
     policy: CompiledPolicy
     callers: CompiledCallers
     schema: CompiledSchema
     shared: CompiledShared
-    def __init__(self, format_version: _Optional[int] = ..., source_path: _Optional[str] = ..., policy: _Optional[_Union[CompiledPolicy, _Mapping]] = ..., callers: _Optional[_Union[CompiledCallers, _Mapping]] = ..., schema: _Optional[_Union[CompiledSchema, _Mapping]] = ..., shared: _Optional[_Union[CompiledShared, _Mapping]] = ...) -> None: ...
+    provider: CompiledProvider
+    def __init__(self, format_version: _Optional[int] = ..., source_path: _Optional[str] = ..., policy: _Optional[_Union[CompiledPolicy, _Mapping]] = ..., callers: _Optional[_Union[CompiledCallers, _Mapping]] = ..., schema: _Optional[_Union[CompiledSchema, _Mapping]] = ..., shared: _Optional[_Union[CompiledShared, _Mapping]] = ..., provider: _Optional[_Union[CompiledProvider, _Mapping]] = ...) -> None: ...
 
 class CompiledCondition(_message.Message):
     __slots__ = ("source", "checked_expr", "line", "column", "source_path")
@@ -166,6 +168,20 @@ class CompiledSchema(_message.Message):
     name: str
     schema: SchemaNode
     def __init__(self, target: _Optional[_Union[CompiledSchema.Target, str]] = ..., name: _Optional[str] = ..., schema: _Optional[_Union[SchemaNode, _Mapping]] = ...) -> None: ...
+
+class CompiledProvider(_message.Message):
+    __slots__ = ("name", "target", "type", "attributes", "max_age_s")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    ATTRIBUTES_FIELD_NUMBER: _ClassVar[int]
+    MAX_AGE_S_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    target: CompiledSchema.Target
+    type: str
+    attributes: _containers.RepeatedScalarFieldContainer[str]
+    max_age_s: int
+    def __init__(self, name: _Optional[str] = ..., target: _Optional[_Union[CompiledSchema.Target, str]] = ..., type: _Optional[str] = ..., attributes: _Optional[_Iterable[str]] = ..., max_age_s: _Optional[int] = ...) -> None: ...
 
 class SchemaNode(_message.Message):
     __slots__ = ("kinds", "values", "properties", "open", "additional", "items", "min_length", "max_length", "min_items", "max_items", "pattern", "date_time", "minimum", "maximum")
