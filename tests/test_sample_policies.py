@@ -15,7 +15,7 @@ from pdp.actions import ANY_ACTION
 from pdp.authoring import trial
 from pdp.authoring.checker import Checker
 from pdp.authoring.compilation import Compilation, compile_directory
-from pdp.authoring.policy_tests import TestRow, read_tests, unknown_rules
+from pdp.authoring.policy_tests import TestRow, read_tests, unknown_names
 from pdp.authoring.sources import read_folder
 from pdp.authoring.trial import Outcome
 from pdp.callers import CallerEntry, CallerPolicy
@@ -87,7 +87,7 @@ def load(name: str, checker: Checker) -> Sample:
     assert compilation.problems == ()
     tests = read_tests(read_folder(folder).tests)
     assert tests.problems == ()
-    assert unknown_rules(tests.rows, compilation.rule_names) == ()
+    assert unknown_names(tests.rows, compilation.rule_names, compilation.provider_names) == ()
     assert compilation.callers is not None
     policies = compilation.policy_set(LIMITS)
     return Sample(name, compilation, policies, compilation.callers, tests.rows)
