@@ -66,6 +66,10 @@ install: $(VENV)/.installed ## make the environment, and nothing else
 demo: $(VENV)/.installed ## sign a bundle, serve it, ask, then break things and watch it deny
 	@$(BIN)/python -m docs.demo
 
+.PHONY: envoy
+envoy: $(VENV)/.installed ## a real Envoy in front of a service, the PDP behind it; then it breaks
+	@$(BIN)/python -m docs.examples.envoy
+
 .PHONY: lint
 lint: $(VENV)/.installed ## ruff and mypy
 	$(BIN)/ruff check

@@ -98,7 +98,7 @@ def load(path: Path) -> dict[str, float]:
     started = time.process_time()
     bundle = read_bundle(archive, ArchiveLimits())
     check_manifest(bundle.manifest, {})
-    policies, _ = compile_bundle(bundle, EvaluationLimits())
+    policies = compile_bundle(bundle, EvaluationLimits()).policies
     policies.prepare(PREPARED_RULES_MAX)
     seconds = time.process_time() - started
     if not policies.candidates("type-7", "read", 0):

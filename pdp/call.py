@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from pdp.audit.decision_id import new_decision_id
 from pdp.audit.entry import Received
 from pdp.boundary import Admitted
 from pdp.errors import InvalidRequestError
-from pdp.model import BundleRef, Caller, Decision, RecordRef, Request
+from pdp.model import BundleRef, Caller, Cause, Decision, RecordRef, Request
 from pdp.policy import Rule
 from pdp.snapshot import Snapshot
 from pdp.subject_token import SubjectToken
+
+if TYPE_CHECKING:
+    from pdp.http_question import HttpQuestion
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +32,20 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A question that a door could not admit, and why. Only in a batch: alone it gets no decision.
+    """A question that could not be admitted, and why.
+
+    A door makes one only in a batch: alone, what it cannot admit gets no decision. Of an
+    HTTP request the bundle says what it asks, so that this comes of it on the way.
 
     Attributes:
         request: what could be read of it.
         error: what is wrong with it.
+        cause: of the denial that it is.
     """
 
     request: Request
     error: InvalidRequestError
+    cause: Cause = Cause.INVALID
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +70,7 @@ class Moment:
 class Call:
     """One request on its way. Filled step by step; a step that fails leaves the rest empty."""
 
-    question: Request | Admitted | Refused
+    question: Request | Admitted | Refused | HttpQuestion
     caller: Caller
     deadline: float
     received: Received | None

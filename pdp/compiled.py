@@ -19,6 +19,7 @@ from google.protobuf.timestamp_pb2 import Timestamp as TimestampPb
 from pdp import checked_expr
 from pdp.callers import CallerEntry, CallerPolicy
 from pdp.cel.syntax import Expression
+from pdp.compiled_mapping import mapping_from_pb, mapping_to_pb
 from pdp.compiled_schema import (
     provider_from_pb,
     provider_to_pb,
@@ -26,6 +27,7 @@ from pdp.compiled_schema import (
     schema_to_pb,
 )
 from pdp.errors import DocumentError, ExpressionError, InvalidRequestError, PolicyError, Position
+from pdp.http_mapping import MappingDocument
 from pdp.model import Effect, Obligation
 from pdp.policy import EVERY_RESOURCE, PolicyDocument, RoleDocument, RuleDocument
 from pdp.provided import ProviderDocument
@@ -76,6 +78,7 @@ class SharedMarker:
 Conditions = Mapping[tuple[Kind, str], CheckedCondition]
 Document: TypeAlias = (
     "PolicyDocument | CallerPolicy | SchemaDocument | SharedMarker | ProviderDocument"
+    " | MappingDocument"
 )
 
 
@@ -159,6 +162,21 @@ def encode_provider(document: ProviderDocument, source_path: str) -> bytes:
     return out.SerializeToString(deterministic=True)
 
 
+def encode_mapping(
+    document: MappingDocument,
+    source_path: str,
+    expressions: Mapping[tuple[str, str], CheckedCondition],
+) -> bytes:
+    """The bytes of an HTTP mapping; equal for equal arguments.
+
+    Raises:
+        KeyError: an expression of the document is not among them.
+    """
+    out = pb.CompiledDocument(format_version=FORMAT_VERSION, source_path=source_path)
+    mapping_to_pb(document, expressions, _condition_to_pb, out.mapping)
+    return out.SerializeToString(deterministic=True)
+
+
 def encode_shared(name: str, source_path: str) -> bytes:
     """The bytes that stand for a document of shared definitions."""
     out = pb.CompiledDocument(format_version=FORMAT_VERSION, source_path=source_path)
@@ -195,6 +213,8 @@ def decode(data: bytes) -> Document:
                 return _callers(message.callers)
             case "schema":
                 return schema_from_pb(message.schema)
+            case "mapping":
+                return _mapping(message.mapping, path)
             case "shared":
                 return SharedMarker(_name(message.shared.name, "the name of shared definitions"))
             case "provider":
@@ -311,6 +331,13 @@ def _expression(
             column = inner.column + (message.column - 1 if inner.line == 1 else 0)
             position = Position(path, message.line + inner.line - 1, column)
         raise ExpressionError(error.message, position, error.suggestion) from None
+
+
+def _mapping(message: pb.CompiledHttpMapping, path: str) -> MappingDocument:
+    def read(each: pb.CompiledCondition, require_bool: bool) -> Expression:  # noqa: FBT001
+        return _expression(each, path, require_bool=require_bool)
+
+    return mapping_from_pb(message, read, ITEMS_MAX)
 
 
 def _when(message: pb.CompiledCondition, path: str) -> Expression:

@@ -11,6 +11,7 @@ Steps, in this order, numbered where they are done:
     2  the deadline is spent                                DENY(DEADLINE)
     3  the snapshot, read once                              DENY(NO_BUNDLE)
     4  its freshness                                        DENY(STALE)
+       an HTTP request becomes a question: `HttpQuestion`   its own causes
     5  a subject token is verified; then caller, tenant,
        subject, schemas, rules: `admission.decide`          its own causes
     6  the record is made and handed to the recorder
@@ -27,6 +28,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
@@ -46,10 +48,12 @@ from pdp.call import Answer, Call, Moment, Refused, named, with_record
 from pdp.errors import InvalidRequestError, SpoolError, SpoolSuppressedError
 from pdp.explaining import RULE_CAUSES, explain
 from pdp.explanation import Explanation
+from pdp.http_question import HttpQuestion
 from pdp.identity.token import TokenVerifier
 from pdp.model import Caller, Cause, Decision, Effect, RecordRef, Request, deny
-from pdp.proof import has_ended, kept, proved
+from pdp.proof import has_ended, kept, proved, verified
 from pdp.snapshot import Snapshot
+from pdp.subject_token import SubjectToken
 from pdp.telemetry import Telemetry
 from pdp.v1 import audit_pb2
 
@@ -145,7 +149,7 @@ class DecisionPoint:
 
     async def authorize(
         self,
-        question: Request | Admitted,
+        question: Request | Admitted | HttpQuestion,
         caller: Caller,
         deadline: float,
         received: Received | None = None,
@@ -153,7 +157,8 @@ class DecisionPoint:
         """Decide, record, answer.
 
         Args:
-            question: a bare request, or one that a door has admitted for this caller.
+            question: a bare request, or one that a door has admitted for this caller, or an
+                HTTP request, used once.
             caller: the workload that asks; whoever calls this has verified it.
             deadline: when the answer must be there, on the clock's `monotonic`.
                 Nothing waits longer.
@@ -177,7 +182,7 @@ class DecisionPoint:
 
     async def answer(
         self,
-        question: Request | Admitted,
+        question: Request | Admitted | HttpQuestion,
         caller: Caller,
         deadline: float,
         received: Received | None = None,
@@ -245,12 +250,15 @@ class DecisionPoint:
             moment: that of its batch, if it is part of one.
         """
         call.clock_ns = call.now_ns = moment.clock_ns if moment else self._clock.wall_ns()
-        # (1) A bare request is judged here; a door's was judged there.
-        try:
-            call.admitted = self._admit(call)
-        except InvalidRequestError as error:
-            call.invalid = error
-            return deny(Cause.INVALID)
+        # (1) A bare request is judged here; a door's was judged there. What an HTTP request asks,
+        # only the snapshot can tell.
+        http = call.question if isinstance(call.question, HttpQuestion) else None
+        if http is None:
+            try:
+                call.admitted = self._admit(call)
+            except InvalidRequestError as error:
+                call.invalid = error
+                return deny(Cause.INVALID)
         # (2) Before any work: nobody waits for the answer.
         if self._clock.monotonic() >= call.deadline:
             return deny(Cause.DEADLINE)
@@ -265,18 +273,27 @@ class DecisionPoint:
         if snapshot.is_stale(call.clock_ns, call.tenant):
             return deny(Cause.STALE)
         call.now_ns = snapshot.now_ns(call.clock_ns)
-        # (5) The law: who may ask, then the rules.
-        if call.request.subject_token:
+        if http is not None:
+            found = http.translate(snapshot, call.tenant, call.now_ns, self._verifies(call.now_ns))
+            if isinstance(found, Refused):
+                return deny(found.cause)
+            call.admitted = found
+        return self._law(call, snapshot, moment)
+
+    def _law(self, call: Call, snapshot: Snapshot, moment: Moment | None) -> Decision:
+        """(5): who may ask, then the rules."""
+        if (admitted := call.admitted) is None:
+            return deny(Cause.INTERNAL)
+        if call.request.subject_token and admitted.token is None:
             proofs = moment.proofs if moment else None
-            call.admitted = proved(
-                call.admitted, self._tokens, call.now_ns, self._telemetry, proofs
-            )
+            admitted = proved(admitted, self._tokens, call.now_ns, self._telemetry, proofs)
+            call.admitted = admitted
         try:
             decision, call.rules = admission.decide(
                 snapshot.policies,
                 snapshot.callers,
                 snapshot.denials,
-                call.admitted,
+                admitted,
                 call.caller,
                 call.now_ns,
                 doing=moment.doing if moment else "",
@@ -286,6 +303,9 @@ class DecisionPoint:
             call.invalid = error
             return deny(Cause.INVALID)
         return decision
+
+    def _verifies(self, now_ns: int) -> Callable[[str], SubjectToken | None]:
+        return lambda text: verified(text, self._tokens, now_ns, self._telemetry)
 
     def _admit(self, call: Call) -> Admitted:
         if isinstance(call.question, Refused):
@@ -358,5 +378,6 @@ class DecisionPoint:
             digest, message = b"" if admitted is None else canonical_digest(admitted), b""
         else:
             digest, message = received.digest, kept(received.message, admitted) if full else b""
+        http = call.question.facts() if isinstance(call.question, HttpQuestion) else None
         known = admitted is not None
-        return Evidence(call.recorded, call.caller, attributes, digest, message, known, token)
+        return Evidence(call.recorded, call.caller, attributes, digest, message, known, token, http)

@@ -35,21 +35,29 @@ def proved(
     Returns:
         The same without proof if the token is refused: `pdp.admission` denies that.
     """
-    if tokens is None:
-        telemetry.count("tokens", "no_issuers")
-        return admitted
     text = admitted.request.subject_token
     if proofs is None:
         proofs = {}
     if text not in proofs:
-        proofs[text] = _verified(text, tokens, now_ns, telemetry)
+        proofs[text] = verified(text, tokens, now_ns, telemetry)
     token = proofs[text]
     return admitted if token is None else with_token(admitted, token)
 
 
-def _verified(
-    text: str, tokens: TokenVerifier, now_ns: int, telemetry: Telemetry
+def verified(
+    text: str, tokens: TokenVerifier | None, now_ns: int, telemetry: Telemetry
 ) -> SubjectToken | None:
+    """What a token proves at this moment; None: nothing. Counted either way.
+
+    Args:
+        text: as it came.
+        tokens: verifies.
+        now_ns: nanoseconds since the epoch.
+        telemetry: counts.
+    """
+    if tokens is None:
+        telemetry.count("tokens", "no_issuers")
+        return None
     try:
         token = tokens.verify(text, now_ns)
     except TokenRefusedError as error:

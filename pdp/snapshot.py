@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from pdp.admission import Denials
 from pdp.callers import CallerPolicy
+from pdp.http_mapping import HttpMapping
 from pdp.model import BundleRef
 from pdp.policy import PolicySet
 from pdp.tenancy import Tenancy
@@ -49,6 +50,7 @@ class Snapshot:
         unserved: tenants that this PDP is to serve and has no bundle of.
         tenants: what is each tenant's own; one that is not in it is as the whole.
         tenancy: what the operator says of requests that name no tenant.
+        mappings: what HTTP requests ask, by tenant; not every bundle says it.
     """
 
     policies: Mapping[str, PolicySet]
@@ -60,6 +62,7 @@ class Snapshot:
     unserved: frozenset[str] = frozenset()
     tenants: Mapping[str, TenantState] = field(default_factory=dict)
     tenancy: Tenancy | None = None
+    mappings: Mapping[str, HttpMapping] = field(default_factory=dict)
 
     def home(self, spiffe_id: str) -> str:
         """The tenant of a request that names none; empty: it must name one."""

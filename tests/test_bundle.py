@@ -990,10 +990,10 @@ def test_target_without_sha256_or_too_large_is_refused(reader: Reader) -> None:
 
 def test_tenants_do_not_admit_callers_to_each_other() -> None:
     """With two tenants loaded, an entry for another tenant, or for all, is refused."""
-    _, entries = compile_bundle(read_bundle(archive(1), ArchiveLimits()), EvaluationLimits())
-    refuse_other_tenants("default", entries)
+    contents = compile_bundle(read_bundle(archive(1), ArchiveLimits()), EvaluationLimits())
+    refuse_other_tenants("default", contents.callers)
     with pytest.raises(BundleRefusedError, match=r"admits `spiffe://example.org/web` to other"):
-        refuse_other_tenants("other", entries)
+        refuse_other_tenants("other", contents.callers)
 
 
 # ---- misuse -----------------------------------------------------------------

@@ -184,7 +184,8 @@ def test_honest_archive_is_read() -> None:
     """Sources, compiled documents and manifest, by path."""
     bundle = read_bundle(packed(honest_members()), LIMITS)
     assert sorted(bundle.compiled) == sorted(bundle.sources) == ["callers.yaml", "documents.yaml"]
-    policies, caller_policy = compile_bundle(bundle, EvaluationLimits())
+    contents = compile_bundle(bundle, EvaluationLimits())
+    policies, caller_policy = contents.policies, contents.callers
     assert policies.names == {"documents"}
     assert caller_policy == callers()
 

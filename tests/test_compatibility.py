@@ -21,14 +21,14 @@ from typing import Any
 import pytest
 from google.protobuf import descriptor_pb2
 
-from pdp.v1 import audit_pb2, authorization_pb2, bundle_pb2, checked_pb2
+from pdp.v1 import audit_pb2, authorization_pb2, bundle_pb2, checked_pb2, ext_authz_pb2
 from tests.conftest import ROOT
 
 PUBLISHED = ROOT / "proto" / "published.json"
 PROTOS = sorted((ROOT / "proto").rglob("*.proto"))
-MODULES = (audit_pb2, authorization_pb2, bundle_pb2, checked_pb2)
-# Not ours: a part of cel-spec, as it is.
-FOREIGN = {"checked.proto"}
+MODULES = (audit_pb2, authorization_pb2, bundle_pb2, checked_pb2, ext_authz_pb2)
+# Not ours: parts of cel-spec and of Envoy's API, as they are.
+FOREIGN = {"checked.proto", "ext_authz.proto"}
 
 Names = dict[str, str]
 

@@ -15,6 +15,7 @@ from pdp.authoring import (
     caller_document,
     editor_schemas,
     fields,
+    mapping_document,
     policy_document,
     policy_tests,
     provider_document,
@@ -134,6 +135,23 @@ subject: user
 attributes: [suspended]
 max_age_s: 30
 """,
+    "http_mapping": """
+kind: http_mapping
+headers: [x-a]
+body: json
+upstream: {set: {x-b: subject.id}, remove: [x-c]}
+routes:
+  - id: a
+    when: http.method == "GET"
+    subject: {type: user, id: http.host, properties: '{}'}
+    action: http.method
+    resource: {type: r, id: http.path, properties: '{}'}
+    context: '{}'
+  - id: b
+    subject: {token: bearer, properties: '{}'}
+    action: http.method
+    resource: {type: r, id: http.path}
+""",
 }
 # Where the schema of each part is, by what messages call the part.
 PARTS: Mapping[str, tuple[str, str]] = {
@@ -160,6 +178,11 @@ PARTS: Mapping[str, tuple[str, str]] = {
     "`reasons`": ("tests", "/$defs/expect/properties/reasons"),
     "the schema document": ("schema", ""),
     "the provider document": ("provider", ""),
+    "the HTTP mapping": ("http_mapping", ""),
+    "`upstream`": ("http_mapping", "/$defs/upstream"),
+    "route": ("http_mapping", "/$defs/route"),
+    "`subject` of the route": ("http_mapping", "/$defs/subject"),
+    "`resource` of the route": ("http_mapping", "/$defs/resource"),
 }
 # Structural mistakes that the schemas do not see, at most: what they cannot say, or what a
 # message in an editor would only confuse.
@@ -269,7 +292,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[tuple[set[str], 
     init = fields.Fields.__init__
 
     def spy(self: fields.Fields, node: Any, what: str, problems: Any, **keys: Any) -> None:
-        name = re.sub(r"^(role|rule|caller|test|matrix|subject|resource) `.*`$", r"\1", what)
+        name = re.sub(r"^(role|rule|caller|test|matrix|subject|resource|route) `.*`$", r"\1", what)
         required, every = set(keys["required"]), {*keys["required"], *keys.get("optional", ())}
         found.setdefault(name, []).append((required, every))
         init(self, node, what, problems, **keys)
@@ -282,6 +305,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[tuple[set[str], 
         ("callers", caller_document.read_callers),
         ("schema", schema_document.read_schema),
         ("provider", provider_document.read_provider),
+        ("http_mapping", mapping_document.read_mapping),
     ):
         root = read_document("d.yaml", FULL[kind].encode(), problems)
         assert root is not None
@@ -328,6 +352,8 @@ def test_their_closed_sets_are_those_of_the_readers() -> None:
     targets = [one["required"][0] for one in part("provider", "")["oneOf"]]
     assert set(targets) == set(provider_document.TARGETS)
     assert part("tests", "/$defs/said/anyOf/1")["enum"] == list(FAILURES)
+    said = part("http_mapping", "/$defs/upstream/properties/set")["additionalProperties"]
+    assert said["enum"] == list(mapping_document.SOURCES)
 
 
 def test_they_are_package_data() -> None:

@@ -403,8 +403,8 @@ def test_a_bundle_with_shared_definitions_loads_and_rebuilds(checker: Checker) -
     assert set(bundle.sources) == {"callers.yaml", "people.yaml", "reports.yaml"}
     marker = compiled.decode(bundle.compiled["people.yaml"])
     assert marker == compiled.SharedMarker("people")
-    policies, _ = compile_bundle(read_bundle(archive, ArchiveLimits()), LIMITS)
-    assert policies.names == {"reports"}
+    contents = compile_bundle(read_bundle(archive, ArchiveLimits()), LIMITS)
+    assert contents.policies.names == {"reports"}
 
 
 def test_a_shared_definition_that_was_changed_in_one_policy_is_never_signed(

@@ -32,6 +32,9 @@ _TEXT_CHARACTERS_MAX: Final = 1_024
 # The longest text that is believed without looking: SPIFFE IDs are the longest names.
 _NAME_BYTES_MAX: Final = 2_048
 
+# The door through which HTTP requests come.
+EXT_AUTHZ: Final = "ext_authz"
+
 _NOW: Final = "now"
 # All of a request, for `capture: full` where there is no message to keep.
 _EVERYTHING: Final = frozenset(
@@ -79,6 +82,7 @@ class Evidence:
         admitted: whether the boundary admitted the request: its texts are short
             and valid Unicode, as are its caller's.
         token: what was verified; named in the record if it proves the subject.
+        http: the HTTP request that a proxy asked about, if it came as one.
     """
 
     request: Request
@@ -88,6 +92,7 @@ class Evidence:
     message: bytes = b""
     admitted: bool = False
     token: SubjectToken | None = None
+    http: audit_pb2.HttpFacts | None = None
 
 
 def canonical_digest(admitted: Admitted) -> bytes:
@@ -202,6 +207,9 @@ def build_entry(
     if token is not None and token.proves(request.subject):
         # Which credential, never the credential.
         entry.subject.issuer, entry.subject.jti = token.issuer, token.jti
+    if evidence.http is not None:
+        entry.door = EXT_AUTHZ
+        entry.http.CopyFrom(evidence.http)
     map_to_pb(evidence.attributes, entry.attributes, "attributes")
     for obligation in decision.obligations:
         obligation_to_pb(obligation, entry.obligations.add())

@@ -104,9 +104,12 @@ def _decision(decision: audit_pb2.DecisionRecord) -> str:
     rules = f" [{', '.join(decision.rules)}]" if decision.rules else ""
     violation = f" [{decision.schema_violation}]" if decision.schema_violation else ""
     resource = f"{decision.resource_type}:{decision.resource_id}"
+    http = decision.http
+    asked = f" for {http.method} {http.host}{http.path}" if decision.HasField("http") else ""
     return (
         f"{effect}({cause}) {decision.subject.type}:{decision.subject.id} {decision.action} "
-        f"{resource}{rules}{violation} by {decision.caller.spiffe_id} ({decision.decision_id})"
+        f"{resource}{rules}{violation}{asked} by {decision.caller.spiffe_id} "
+        f"({decision.decision_id})"
     )
 
 

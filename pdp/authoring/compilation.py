@@ -17,6 +17,12 @@ from pdp.authoring.checker import Checker
 from pdp.authoring.conditions import check_conditions
 from pdp.authoring.documents import read_document
 from pdp.authoring.imports import Library, is_shared, with_needed
+from pdp.authoring.mapping_document import (
+    MappingDraft,
+    check_mapping,
+    check_resource_types,
+    read_mapping,
+)
 from pdp.authoring.nodes import Map, Scalar
 from pdp.authoring.policy_document import read_policy
 from pdp.authoring.problems import Problems, closest, one_of, word
@@ -32,6 +38,7 @@ from pdp.authoring.typed_conditions import check_types
 from pdp.callers import CallerPolicy
 from pdp.cel.limits import EvaluationLimits
 from pdp.errors import DocumentError, PolicyError, Position
+from pdp.http_mapping import MappingDocument
 from pdp.policy import PolicyDocument, PolicySet
 from pdp.provided import ProviderDocument
 from pdp.schema import SchemaDocument, Target, described
@@ -39,7 +46,7 @@ from pdp.schema import SchemaDocument, Target, described
 # Where a bundle keeps the sources; `CompiledDocument.source_path` says it so.
 SOURCES_PREFIX = "sources/"
 _TEST_KINDS = ("tests", "fixtures")
-_KINDS = ("callers", "schema", "shared", "provider", *_TEST_KINDS)
+_KINDS = ("callers", "schema", "shared", "provider", "http_mapping", *_TEST_KINDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +72,7 @@ class Compilation:
         providers: the providers, as the PDP will load them.
         sources: the text of every document, for excerpts.
         roots: every document that is YAML, for places.
+        mapping: what HTTP requests ask, as the PDP will load it; None: nothing is said.
     """
 
     documents: tuple[CompiledFile, ...]
@@ -76,6 +84,7 @@ class Compilation:
     schemas: tuple[SchemaDocument, ...] = ()
     shared: tuple[str, ...] = ()
     providers: tuple[ProviderDocument, ...] = ()
+    mapping: MappingDocument | None = None
 
     @property
     def rule_names(self) -> frozenset[str]:
@@ -94,6 +103,7 @@ class Compilation:
             (len(self.schemas), "schema"),
             (len(self.shared), "shared document"),
             (len(self.providers), "provider"),
+            (int(self.mapping is not None), "HTTP mapping"),
         )
         return (
             (len(self.policies), "policy"),
@@ -199,6 +209,9 @@ class _Compilation:
         self.library = Library({}, self.problems, whole=True)
         self.shared: list[str] = []
         self.providers: list[ProviderDraft] = []
+        self.mapping: MappingDocument | None = None
+        self.mapping_draft: MappingDraft | None = None
+        self.mapping_position: Position | None = None
 
     def result(self, *, whole: bool = True) -> Compilation:
         """Compile everything, then look at the set as a whole."""
@@ -221,6 +234,7 @@ class _Compilation:
             tuple(self.schemas),
             tuple(self.shared),
             tuple(draft.document for draft in self.providers),
+            self.mapping,
         )
 
     def _check_whole(self) -> None:
@@ -230,6 +244,9 @@ class _Compilation:
         if self.callers_position is None and not self.unknown:
             hint = "a document `kind: callers` says which workload may ask what"
             self.problems.note(DocumentError("there is no caller policy", None, hint))
+        if self.mapping_draft is not None and not self.unknown:
+            known = {policy.resource_type for policy in self.policies}
+            check_resource_types(self.mapping_draft, known, self.problems)
 
     def _check_types(self) -> None:
         """Compare conditions with schemas; a policy that has a problem is none any more."""
@@ -264,6 +281,7 @@ class _Compilation:
             "schema": self._schema,
             "shared": self._shared,
             "provider": self._provider,
+            "http_mapping": self._mapping,
         }
         data = b""
         if root is not None and root.get("policy") is not None:
@@ -288,6 +306,8 @@ class _Compilation:
                 self.schemas.append(document)
             elif isinstance(document, compiled.SharedMarker):
                 self.shared.append(document.name)
+            elif isinstance(document, MappingDocument):
+                self.mapping = document
             elif isinstance(document, PolicyDocument):
                 self.policies.append(document)
 
@@ -349,6 +369,19 @@ class _Compilation:
         if len(self.problems) > before:
             return b""
         return compiled.encode_callers(CallerPolicy(entries), SOURCES_PREFIX + path)
+
+    def _mapping(self, path: str, root: Map) -> bytes:
+        before = len(self.problems)
+        if self.mapping_position is not None:
+            hint = f"the other one is at {self.mapping_position}: the order of routes counts"
+            self.problems.add(root.position, "there is a second HTTP mapping", hint)
+        self.mapping_position = self.mapping_position or root.position
+        draft = self.mapping_draft = read_mapping(root, self.problems)
+        # Expressions are checked even so: an author wants all problems at once.
+        checked = check_mapping(draft, self.checker, self.limits, self.problems)
+        if checked is None or len(self.problems) > before:
+            return b""
+        return compiled.encode_mapping(checked.document, SOURCES_PREFIX + path, checked.expressions)
 
     def _schema(self, path: str, root: Map) -> bytes:
         draft = read_schema(root, self.problems)

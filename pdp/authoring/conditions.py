@@ -181,11 +181,15 @@ class _Work:
         return True
 
     def _note(self, error: ExpressionError, scalar: Scalar) -> None:
-        position = scalar.content_position
-        if error.position is not None:
-            position = scalar.locate(_offset(scalar.text, error.position))
-        suggestion = _yaml_trap(scalar) or error.suggestion
-        self.problems.note(ExpressionError(error.message, position, suggestion))
+        self.problems.note(located(error, scalar))
+
+
+def located(error: ExpressionError, scalar: Scalar) -> ExpressionError:
+    """An error about an expression, at its place in the document, with what YAML may have done."""
+    position = scalar.content_position
+    if error.position is not None:
+        position = scalar.locate(_offset(scalar.text, error.position))
+    return ExpressionError(error.message, position, _yaml_trap(scalar) or error.suggestion)
 
 
 def _offset(text: str, position: Position) -> int:

@@ -21,6 +21,7 @@ KINDS: Mapping[str, str] = MappingProxyType(
         "fixtures": "subjects, resources and contexts that tests name",
         "schema": "which attributes there are, and what they may be",
         "provider": "who says attributes that callers do not send",
+        "http_mapping": "what an HTTP request asks, where a proxy asks about it",
     }
 )
 

@@ -25,7 +25,7 @@ _ORDERS: Mapping[tuple[str, ...], tuple[str, ...]] = {
     (): (
         "kind", "policy", "name", "resource", "subject", "action", "context", "attributes",
         "max_age_s", "owner", "imports", "unguarded", "static_roles", "variables", "roles", "rules",
-        "callers", "now", "caller", "fetched", "tests",
+        "callers", "now", "caller", "fetched", "tests", "headers", "body", "upstream", "routes",
     ),
     ("roles", "*"): ("from", "when"),
     ("rules", "*"): (
@@ -36,6 +36,10 @@ _ORDERS: Mapping[tuple[str, ...], tuple[str, ...]] = {
     ("rules", "*", "advice", "*"): _DUTIES,
     ("rules", "*", "reason"): ("user", "admin"),
     ("callers", "*"): ("id", "tenants", "resources", "actions", "subjects", "may"),
+    ("upstream",): ("set", "remove"),
+    ("routes", "*"): ("id", "when", "subject", "action", "resource", "context"),
+    ("routes", "*", "subject"): ("token", "type", "id", "properties"),
+    ("routes", "*", "resource"): _ENTITY,
     ("tests", "*"): (
         "name", "now", "caller", "subject", "action", "resource", "context", "fetched", "expect",
     ),
@@ -81,6 +85,10 @@ def is_condition(path: _Path) -> bool:
     """Whether what stands here in a document is CEL."""
     match path:
         case ("variables", _) | ("roles", _, "when") | ("rules", _, "when"):
+            return True
+        case ("routes", _, "when" | "action" | "context"):
+            return True
+        case ("routes", _, "subject" | "resource", "id" | "properties"):
             return True
         case _:
             return False

@@ -20,6 +20,7 @@ from pdp.bundle.manifest import MANIFEST_NAME, Manifest, is_too_new, parse_manif
 from pdp.callers import CallerPolicy
 from pdp.cel.limits import EvaluationLimits
 from pdp.errors import BundleRefusedError, PdpError
+from pdp.http_mapping import HttpMapping, MappingDocument
 from pdp.policy import PolicyDocument, PolicySet
 from pdp.provided import ProviderDocument
 from pdp.schema import SchemaDocument
@@ -43,6 +44,21 @@ class Bundle:
     manifest: Manifest
     sources: Mapping[str, bytes]
     compiled: Mapping[str, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What the documents of a bundle come to.
+
+    Attributes:
+        policies: compiled, with the schemas.
+        callers: who may ask.
+        mapping: what HTTP requests ask; None: the bundle does not say.
+    """
+
+    policies: PolicySet
+    callers: CallerPolicy
+    mapping: HttpMapping | None
 
 
 def read_bundle(archive: bytes, limits: ArchiveLimits) -> Bundle:
@@ -114,7 +130,7 @@ def custom_of(manifest: Manifest) -> dict[str, Any]:
 
 def compile_bundle(
     bundle: Bundle, limits: EvaluationLimits, anchor: Anchor = Anchor.PRODUCTION
-) -> tuple[PolicySet, CallerPolicy]:
+) -> Contents:
     """Decode and compile every document.
 
     Args:
@@ -124,12 +140,13 @@ def compile_bundle(
 
     Raises:
         BundleRefusedError: a document does not decode or compile, there is no
-            policy, or not exactly one caller policy.
+            policy, not exactly one caller policy, or more than one HTTP mapping.
     """
     policies: list[PolicyDocument] = []
     callers: list[CallerPolicy] = []
     schemas: list[SchemaDocument] = []
     providers: list[ProviderDocument] = []
+    mappings: list[MappingDocument] = []
     for path in sorted(bundle.compiled):
         document = _decode(path, bundle.compiled[path])
         if isinstance(document, CallerPolicy):
@@ -140,6 +157,11 @@ def compile_bundle(
             providers.append(document)
         elif isinstance(document, PolicyDocument):
             policies.append(document)
+        elif isinstance(document, MappingDocument):
+            mappings.append(document)
+    if len(mappings) > 1:
+        # Which of their routes would come first, nobody wrote.
+        raise BundleRefusedError(f"the bundle has {len(mappings)} HTTP mappings: one at most")
     if len(callers) != 1:
         raise BundleRefusedError(
             f"the bundle has {len(callers)} caller policies: it must have exactly one"
@@ -147,9 +169,11 @@ def compile_bundle(
     for entry in callers[0].entries:
         anchor.check_caller(entry.id)
     try:
-        return PolicySet(policies, limits, schemas, providers), callers[0]
+        policy_set = PolicySet(policies, limits, schemas, providers)
+        mapping = HttpMapping(mappings[0], limits) if mappings else None
     except PdpError as error:
         raise BundleRefusedError(f"the policies do not compile: {error}") from error
+    return Contents(policy_set, callers[0], mapping)
 
 
 def refuse_other_tenants(tenant: str, callers: CallerPolicy) -> None:

@@ -275,6 +275,7 @@ class BundleKeeper:
             unserved=frozenset(settings.tenants) - frozenset(loaded.tenants),
             tenants={name: tenant.state for name, tenant in loaded.tenants.items()},
             tenancy=settings.tenancy,
+            mappings=loaded.mappings,
         )
         return self._snapshot
 

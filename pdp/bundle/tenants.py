@@ -31,6 +31,7 @@ from pdp.bundle.trust import VerifiedSet, VerifiedTarget
 from pdp.callers import CallerPolicy
 from pdp.cel.limits import EvaluationLimits
 from pdp.errors import BundleRefusedError
+from pdp.http_mapping import HttpMapping
 from pdp.model import BundleRef
 from pdp.policy import PolicySet
 from pdp.snapshot import TenantState
@@ -49,6 +50,7 @@ class Tenant:
     callers: CallerPolicy
     signed_at_ns: int
     state: TenantState
+    mapping: HttpMapping | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,12 @@ class Loaded:
     def fresh_until_ns(self) -> int:
         """When the last of them is stale."""
         return max(tenant.state.fresh_until_ns for tenant in self.tenants.values())
+
+    @property
+    def mappings(self) -> Mapping[str, HttpMapping]:
+        """What HTTP requests ask, for the tenants whose bundle says it."""
+        found = {tenant: each.mapping for tenant, each in self.tenants.items()}
+        return {tenant: mapping for tenant, mapping in found.items() if mapping is not None}
 
     @property
     def signed_at_ns(self) -> int:
@@ -185,11 +193,20 @@ class Load:
         signed_at_ns = bundle.manifest.signed_at_ns
         freshness.refuse_signed_ahead(signed_at_ns, self.now_ns)
         # (11) compile
-        policies, callers = compile_bundle(bundle, self.limits, self.anchor)
+        contents = compile_bundle(bundle, self.limits, self.anchor)
+        policies, callers = contents.policies, contents.callers
         policies.prepare(PREPARED_RULES_MAX)
         if len(self.settings.tenants) > 1:
             refuse_other_tenants(tenant, callers)
-        return Tenant(target.sha256, target.custom, policies, callers, signed_at_ns, state)
+        return Tenant(
+            target.sha256,
+            target.custom,
+            policies,
+            callers,
+            signed_at_ns,
+            state,
+            contents.mapping,
+        )
 
     def _kept(self, tenant: str, known: Tenant) -> Tenant:
         """What a tenant had, for as long as it had it; but the newest denials hold for it too."""

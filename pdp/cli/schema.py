@@ -10,10 +10,10 @@ import typer
 # Short lines and no square brackets: they are shown as they stand, and brackets are markup.
 HELP = """Print the JSON Schema of a kind of document, for completion in an editor.
 
-KIND is `policy`, `shared`, `callers`, `tests`, `fixtures` or `schema`;
-without one, they are listed. `--to FOLDER` writes all of them, as
-`policy.schema.json` and so on. They are for editing: what `pdp check` finds
-is more.
+KIND is `policy`, `shared`, `callers`, `tests`, `fixtures`, `schema` or
+`http_mapping`; without one, they are listed. `--to FOLDER` writes all of
+them, as `policy.schema.json` and so on. They are for editing: what
+`pdp check` finds is more.
 
 \b
   pdp schema policy
@@ -66,6 +66,6 @@ def schema(
             typer.echo(path)
     elif kind is None:
         for name, what in KINDS.items():
-            typer.echo(f"{name:<9}{what}")
+            typer.echo(f"{name:<13}{what}")
     else:
         typer.echo(schema_text(kind), nl=False)

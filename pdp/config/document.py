@@ -154,6 +154,7 @@ class Document(BaseSettings):
     listen: str
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     reflection: bool = False
+    envoy: bool = False
     tls: TlsSection
     bundle: BundleSection
     record: RecordSection

@@ -218,6 +218,7 @@ class _Builder:
             authzen=authzen,
             issuers=issuers,
             reflection=document.reflection,
+            envoy=document.envoy,
         )
 
     def _check_instance(self) -> None:

@@ -105,3 +105,4 @@ class Settings:
     authzen: AuthzenSettings | None = None  # None: there is no such door
     issuers: tuple[IssuerSettings, ...] = ()  # of subject tokens
     reflection: bool = False  # whether the server tells its API to who asks
+    envoy: bool = False  # whether Envoy may ask about HTTP requests

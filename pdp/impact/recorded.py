@@ -96,6 +96,8 @@ def _read(entry: audit_pb2.DecisionRecord, time_ns: int) -> Recorded | Unplayabl
     caller = Caller(entry.caller.spiffe_id, entry.caller.serial, entry.caller.peer)
     if entry.cause == pb.CAUSE_INVALID:
         return Unplayable("the request was refused as malformed")
+    if entry.HasField("http") and not entry.subject.type:
+        return Unplayable("an HTTP request of which the bundle made no question")
     if entry.subject.issuer:
         # Asked again without it, the rules would look at other facts, and the caller policy too.
         return Unplayable("the subject was proved by a token, which records do not hold")

@@ -30,6 +30,9 @@ from pdp.server.authzen.listener import AuthzenListener
 from pdp.server.authzen.pages import Offer
 from pdp.server.batch import METHOD as BATCH_METHOD
 from pdp.server.batch import BatchDoor
+from pdp.server.envoy.door import METHOD as CHECK_METHOD
+from pdp.server.envoy.door import SERVICE as ENVOY_SERVICE
+from pdp.server.envoy.door import EnvoyDoor, mapping_state
 from pdp.server.handshake import Handshakes
 from pdp.server.stream import METHOD as STREAM_METHOD
 from pdp.server.stream import StreamDoor
@@ -120,21 +123,28 @@ class Server:
             maximum_concurrent_rpcs=limits.concurrent_calls_max,
         )
         self._server.add_generic_rpc_handlers((handlers(door, batches, self._streams),))
+        self._envoy_state: str | None = None
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         self.address = listen
 
-    async def bind(self, authzen: Offer | None = None, *, reflect: bool = False) -> Address:
+    async def bind(
+        self, authzen: Offer | None = None, *, reflect: bool = False, envoy: bool = False
+    ) -> Address:
         """Take the port, and one for HTTP where there is something to offer; without serving yet.
 
         Args:
             authzen: what is offered over HTTP.
             reflect: whether gRPC tells the API to whoever passes mutual TLS.
+            envoy: whether Envoy may ask about HTTP requests.
 
         Raises:
             ConfigurationError: somebody else has it, or there is no such address.
         """
         if reflect:
             reflection.enable_server_reflection(_REFLECTED, self._server)
+        if envoy:
+            self._envoy_state = ""
+            self._server.add_generic_rpc_handlers((self._envoy_handlers(),))
         check_free(self._listen)
         try:
             port = self._server.add_secure_port(str(self._listen), self._handshakes.credentials)
@@ -145,6 +155,18 @@ class Server:
             self.authzen = self._listener(authzen)
             await self.authzen.bind()
         return self.address
+
+    def _envoy_handlers(self) -> grpc.GenericRpcHandler[bytes, bytes]:
+        door = EnvoyDoor(
+            self._door,
+            self.decision_point,
+            self._verifier,
+            limits=self._limits,
+            clock=self._clock,
+            telemetry=self._telemetry,
+        )
+        methods = {CHECK_METHOD: grpc.unary_unary_rpc_method_handler(door.check)}
+        return grpc.method_handlers_generic_handler(ENVOY_SERVICE, methods)
 
     def _listener(self, authzen: Offer) -> AuthzenListener:
         door = AuthzenDoor(
@@ -162,7 +184,8 @@ class Server:
 
     async def start(self) -> None:
         """Serve. Health is right from the first answer on."""
-        for service in _SERVICES:
+        services = _SERVICES if self._envoy_state is None else (*_SERVICES, ENVOY_SERVICE)
+        for service in services:
             # The servicer's own first word is SERVING.
             await self._health.set(service, _NOT_SERVING)
         await self.look()
@@ -206,6 +229,7 @@ class Server:
     async def look(self) -> None:
         """Set health to what is true now."""
         state = self.state()
+        await self._look_at_mapping(state)
         if state == self._state:
             return
         self._state = state
@@ -213,6 +237,18 @@ class Server:
         for service in _SERVICES:
             await self._health.set(service, status)
         self._telemetry.log("info" if state == "serving" else "warning", "health", state=state)
+
+    async def _look_at_mapping(self, state: str) -> None:
+        """For Envoy's service: without a mapping, nothing goes on, however well the PDP is."""
+        if self._envoy_state is None:
+            return
+        found = mapping_state(self._snapshots) if state == "serving" else state
+        if found == self._envoy_state:
+            return
+        self._envoy_state = found
+        mapped = found == "mapped"
+        await self._health.set(ENVOY_SERVICE, _SERVING if mapped else _NOT_SERVING)
+        self._telemetry.log("info" if mapped else "warning", "envoy", state=found)
 
     def state(self) -> str:
         """One of `serving`, `no_bundle`, `stale`, `recorder_failing`."""

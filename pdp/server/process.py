@@ -132,7 +132,7 @@ async def serve(
             )
             # A server that was bound must be stopped, or its port stays taken.
             opened.push_async_callback(server.stop, 0)
-            address = await server.bind(authzen, reflect=settings.reflection)
+            address = await server.bind(authzen, reflect=settings.reflection, envoy=settings.envoy)
         # (5) From here on there are answers.
         await server.start()
         upkeep = _kept_current(settings, keeper, server, identity, clock, telemetry)

@@ -12,13 +12,14 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class CompiledDocument(_message.Message):
-    __slots__ = ("format_version", "source_path", "policy", "callers", "schema", "shared", "provider")
+    __slots__ = ("format_version", "source_path", "policy", "callers", "schema", "shared", "mapping", "provider")
     FORMAT_VERSION_FIELD_NUMBER: _ClassVar[int]
     SOURCE_PATH_FIELD_NUMBER: _ClassVar[int]
     POLICY_FIELD_NUMBER: _ClassVar[int]
     CALLERS_FIELD_NUMBER: _ClassVar[int]
     SCHEMA_FIELD_NUMBER: _ClassVar[int]
     SHARED_FIELD_NUMBER: _ClassVar[int]
+    MAPPING_FIELD_NUMBER: _ClassVar[int]
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
     format_version: int
     source_path: str
@@ -26,8 +27,9 @@ class CompiledDocument(_message.Message):
     callers: CompiledCallers
     schema: CompiledSchema
     shared: CompiledShared
+    mapping: CompiledHttpMapping
     provider: CompiledProvider
-    def __init__(self, format_version: _Optional[int] = ..., source_path: _Optional[str] = ..., policy: _Optional[_Union[CompiledPolicy, _Mapping]] = ..., callers: _Optional[_Union[CompiledCallers, _Mapping]] = ..., schema: _Optional[_Union[CompiledSchema, _Mapping]] = ..., shared: _Optional[_Union[CompiledShared, _Mapping]] = ..., provider: _Optional[_Union[CompiledProvider, _Mapping]] = ...) -> None: ...
+    def __init__(self, format_version: _Optional[int] = ..., source_path: _Optional[str] = ..., policy: _Optional[_Union[CompiledPolicy, _Mapping]] = ..., callers: _Optional[_Union[CompiledCallers, _Mapping]] = ..., schema: _Optional[_Union[CompiledSchema, _Mapping]] = ..., shared: _Optional[_Union[CompiledShared, _Mapping]] = ..., mapping: _Optional[_Union[CompiledHttpMapping, _Mapping]] = ..., provider: _Optional[_Union[CompiledProvider, _Mapping]] = ...) -> None: ...
 
 class CompiledCondition(_message.Message):
     __slots__ = ("source", "checked_expr", "line", "column", "source_path")
@@ -264,3 +266,73 @@ class SchemaProperty(_message.Message):
     required: bool
     schema: SchemaNode
     def __init__(self, name: _Optional[str] = ..., required: bool = ..., schema: _Optional[_Union[SchemaNode, _Mapping]] = ...) -> None: ...
+
+class CompiledHttpMapping(_message.Message):
+    __slots__ = ("headers", "json_body", "routes", "set", "remove")
+    HEADERS_FIELD_NUMBER: _ClassVar[int]
+    JSON_BODY_FIELD_NUMBER: _ClassVar[int]
+    ROUTES_FIELD_NUMBER: _ClassVar[int]
+    SET_FIELD_NUMBER: _ClassVar[int]
+    REMOVE_FIELD_NUMBER: _ClassVar[int]
+    headers: _containers.RepeatedScalarFieldContainer[str]
+    json_body: bool
+    routes: _containers.RepeatedCompositeFieldContainer[CompiledRoute]
+    set: _containers.RepeatedCompositeFieldContainer[UpstreamHeader]
+    remove: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, headers: _Optional[_Iterable[str]] = ..., json_body: bool = ..., routes: _Optional[_Iterable[_Union[CompiledRoute, _Mapping]]] = ..., set: _Optional[_Iterable[_Union[UpstreamHeader, _Mapping]]] = ..., remove: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class UpstreamHeader(_message.Message):
+    __slots__ = ("name", "source")
+    class Source(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        SOURCE_UNSPECIFIED: _ClassVar[UpstreamHeader.Source]
+        SOURCE_SUBJECT_TYPE: _ClassVar[UpstreamHeader.Source]
+        SOURCE_SUBJECT_ID: _ClassVar[UpstreamHeader.Source]
+        SOURCE_RESOURCE_ID: _ClassVar[UpstreamHeader.Source]
+        SOURCE_DECISION_ID: _ClassVar[UpstreamHeader.Source]
+    SOURCE_UNSPECIFIED: UpstreamHeader.Source
+    SOURCE_SUBJECT_TYPE: UpstreamHeader.Source
+    SOURCE_SUBJECT_ID: UpstreamHeader.Source
+    SOURCE_RESOURCE_ID: UpstreamHeader.Source
+    SOURCE_DECISION_ID: UpstreamHeader.Source
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    source: UpstreamHeader.Source
+    def __init__(self, name: _Optional[str] = ..., source: _Optional[_Union[UpstreamHeader.Source, str]] = ...) -> None: ...
+
+class CompiledRoute(_message.Message):
+    __slots__ = ("id", "when", "asserted", "bearer", "subject_properties", "action", "resource_type", "resource_id", "resource_properties", "context")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    WHEN_FIELD_NUMBER: _ClassVar[int]
+    ASSERTED_FIELD_NUMBER: _ClassVar[int]
+    BEARER_FIELD_NUMBER: _ClassVar[int]
+    SUBJECT_PROPERTIES_FIELD_NUMBER: _ClassVar[int]
+    ACTION_FIELD_NUMBER: _ClassVar[int]
+    RESOURCE_TYPE_FIELD_NUMBER: _ClassVar[int]
+    RESOURCE_ID_FIELD_NUMBER: _ClassVar[int]
+    RESOURCE_PROPERTIES_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    when: CompiledCondition
+    asserted: MappedSubject
+    bearer: BearerToken
+    subject_properties: CompiledCondition
+    action: CompiledCondition
+    resource_type: str
+    resource_id: CompiledCondition
+    resource_properties: CompiledCondition
+    context: CompiledCondition
+    def __init__(self, id: _Optional[str] = ..., when: _Optional[_Union[CompiledCondition, _Mapping]] = ..., asserted: _Optional[_Union[MappedSubject, _Mapping]] = ..., bearer: _Optional[_Union[BearerToken, _Mapping]] = ..., subject_properties: _Optional[_Union[CompiledCondition, _Mapping]] = ..., action: _Optional[_Union[CompiledCondition, _Mapping]] = ..., resource_type: _Optional[str] = ..., resource_id: _Optional[_Union[CompiledCondition, _Mapping]] = ..., resource_properties: _Optional[_Union[CompiledCondition, _Mapping]] = ..., context: _Optional[_Union[CompiledCondition, _Mapping]] = ...) -> None: ...
+
+class MappedSubject(_message.Message):
+    __slots__ = ("type", "id")
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
+    type: str
+    id: CompiledCondition
+    def __init__(self, type: _Optional[str] = ..., id: _Optional[_Union[CompiledCondition, _Mapping]] = ...) -> None: ...
+
+class BearerToken(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...

@@ -285,6 +285,7 @@ async def running_server(
     without_bundle: bool = False,
     authzen: Offer | None = None,
     reflection: bool = False,
+    envoy: bool = False,
     tokens: TokenVerifier | None = None,
 ) -> AsyncIterator[RunningServer]:
     """A server on a free port of 127.0.0.1, over real mutual TLS."""
@@ -310,7 +311,7 @@ async def running_server(
         telemetry=telemetry,
         tokens=tokens,
     )
-    address = await server.bind(authzen, reflect=reflection)
+    address = await server.bind(authzen, reflect=reflection, envoy=envoy)
     await server.start()
     try:
         yield RunningServer(
