@@ -12,17 +12,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pdp import compiled
+from pdp.authoring import mapping_document
 from pdp.authoring.caller_document import read_callers
 from pdp.authoring.checker import Checker
 from pdp.authoring.conditions import check_conditions
 from pdp.authoring.documents import read_document
 from pdp.authoring.imports import Library, is_shared, with_needed
-from pdp.authoring.mapping_document import (
-    MappingDraft,
-    check_mapping,
-    check_resource_types,
-    read_mapping,
-)
 from pdp.authoring.nodes import Map, Scalar
 from pdp.authoring.policy_document import read_policy
 from pdp.authoring.problems import Problems, closest, one_of, word
@@ -210,7 +205,7 @@ class _Compilation:
         self.shared: list[str] = []
         self.providers: list[ProviderDraft] = []
         self.mapping: MappingDocument | None = None
-        self.mapping_draft: MappingDraft | None = None
+        self.mapping_draft: mapping_document.MappingDraft | None = None
         self.mapping_position: Position | None = None
 
     def result(self, *, whole: bool = True) -> Compilation:
@@ -246,7 +241,7 @@ class _Compilation:
             self.problems.note(DocumentError("there is no caller policy", None, hint))
         if self.mapping_draft is not None and not self.unknown:
             known = {policy.resource_type for policy in self.policies}
-            check_resource_types(self.mapping_draft, known, self.problems)
+            mapping_document.check_resource_types(self.mapping_draft, known, self.problems)
 
     def _check_types(self) -> None:
         """Compare conditions with schemas; a policy that has a problem is none any more."""
@@ -376,9 +371,9 @@ class _Compilation:
             hint = f"the other one is at {self.mapping_position}: the order of routes counts"
             self.problems.add(root.position, "there is a second HTTP mapping", hint)
         self.mapping_position = self.mapping_position or root.position
-        draft = self.mapping_draft = read_mapping(root, self.problems)
+        draft = self.mapping_draft = mapping_document.read_mapping(root, self.problems)
         # Expressions are checked even so: an author wants all problems at once.
-        checked = check_mapping(draft, self.checker, self.limits, self.problems)
+        checked = mapping_document.check_mapping(draft, self.checker, self.limits, self.problems)
         if checked is None or len(self.problems) > before:
             return b""
         return compiled.encode_mapping(checked.document, SOURCES_PREFIX + path, checked.expressions)
