@@ -35,7 +35,6 @@ from pdp.publishing.keyring import Keyring, KeyUnavailableError
 from pdp.publishing.plan import (
     EMERGENCY,
     POLICIES,
-    ROLES,
     RolePlan,
     default_plan,
     load_plan,
@@ -48,6 +47,7 @@ from pdp.publishing.releasing import Publisher
 from pdp.publishing.starter import has_callers, write_starter
 from tests.simulators.bundle_reader import Clock
 
+ROLES = default_plan().order
 POLICY = """\
 policy: documents
 resource: document

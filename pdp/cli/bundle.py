@@ -14,11 +14,29 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pdp.cli.bundle_reading import DEFAULT_KEYS, DEFAULT_REPOSITORY, read_limited, show, verify
+from pdp.cli.bundle_reading import (
+    DEFAULT_KEYS,
+    DEFAULT_REPOSITORY,
+    Tenant,
+    read_limited,
+    show,
+    verify,
+)
+from pdp.cli.bundle_tenants import (
+    Keys,
+    Repository,
+    add_tenant,
+    check_callers,
+    check_folder,
+    checked_caller,
+    publisher_of,
+    remove_tenant,
+    rotate,
+    say_expired,
+)
 
 if TYPE_CHECKING:
     from pdp.authoring.compilation import Compilation
-    from pdp.publishing.releasing import Publisher
     from pdp.publishing.repository import State
 
 HELP = """Make, build, sign, publish and check policy bundles.
@@ -35,26 +53,22 @@ is more than an hour old.
 4. pdp bundle freshen --every 600
 """
 
-Repository = Annotated[
-    Path, typer.Option("--repository", "-r", help="Directory that PDPs read, or that is served.")
-]
-Keys = Annotated[
-    Path,
-    typer.Option("--keys", "-k", help="Folder with repository.toml, root.json and the keys."),
-]
-
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     bundle = typer.Typer(help=HELP, no_args_is_help=True)
     for command in (init, build, publish, freshen, verify, show):
         bundle.command(no_args_is_help=False)(command)
+    bundle.command("add-tenant", no_args_is_help=True)(add_tenant)
+    bundle.command("remove-tenant", no_args_is_help=True)(remove_tenant)
+    bundle.command(no_args_is_help=False)(rotate)
     app.add_typer(bundle, name="bundle")
 
 
 def init(
     repository: Repository = DEFAULT_REPOSITORY,
     keys: Keys = DEFAULT_KEYS,
+    *,
     policies: Annotated[
         Path, typer.Option(help="Folder of policies; gets a callers.yaml if it has none.")
     ] = Path("policies"),
@@ -73,6 +87,12 @@ def init(
         bool,
         typer.Option("--small-team", help="One key for each role, instead of 3 of 5 and so on."),
     ] = False,
+    tenant: Annotated[
+        str,
+        typer.Option(
+            "--tenant", "-t", metavar="NAME", help="The first tenant; others: `add-tenant`."
+        ),
+    ] = "default",
 ) -> None:
     """Make a repository: keys, roles, an empty list of denials, no bundle yet.
 
@@ -90,13 +110,14 @@ def init(
     from pdp.publishing.plan import default_plan, small_plan, with_role_options
     from pdp.publishing.starter import has_callers, write_starter
 
-    plan = with_role_options(small_plan() if small_team else default_plan(), role or [])
+    first = small_plan(tenant) if small_team else default_plan(tenant)
+    plan = with_role_options(first, role or [])
     first_caller = None if has_callers(policies) else _first_caller(caller, policies)
-    publisher = _publisher(repository, keys)
+    publisher = publisher_of(repository, keys)
     _, made = publisher.initialise(plan)
     out.print(f"made the repository `{repository}` and {len(made)} keys in `{keys}`")
     if first_caller is not None:
-        out.print(f"wrote `{write_starter(policies, first_caller)}`: who may ask the PDP")
+        out.print(f"wrote `{write_starter(policies, first_caller, tenant)}`: who may ask the PDP")
     elif caller:
         out.print(f"`{policies}` has a caller policy already: `--caller` was not needed")
     out.print(f"""
@@ -130,6 +151,7 @@ def build(
             "now. Equal inputs and times make equal archives."
         ),
     ] = "",
+    tenant: Tenant = "",
 ) -> None:
     """Compile policies into an archive. Signs nothing, needs no keys.
 
@@ -137,6 +159,8 @@ def build(
     cel-python, too: where two truth values differ, nothing is written.
 
     Example: pdp bundle build policies -o bundle.tar
+
+    Example: pdp bundle build acme --tenant acme -o acme.tar
     """
     from pdp.authoring.compilation import compile_directory
     from pdp.bundle.memory import write_durably
@@ -145,14 +169,16 @@ def build(
     from pdp.publishing.building import PolicyProblemsError, Release, commit_of
     from pdp.publishing.building import build as build_archive
 
+    check_folder(policies)
     release = Release(
-        revision=revision or _next_revision(repository, keys),
+        revision=revision or _next_revision(repository, keys, tenant),
         signed_at_s=_build_time_s(signed_at),
         source_commit=source_commit or commit_of(policies),
     )
     try:
         compilation = compile_directory(policies)
         archive = build_archive(compilation, release)
+        check_callers(archive, repository, keys, tenant)
         _second_opinion(policies, compilation)
     except PolicyProblemsError as error:
         for problem in error.problems:
@@ -207,6 +233,7 @@ def publish(
     ] = None,
     repository: Repository = DEFAULT_REPOSITORY,
     keys: Keys = DEFAULT_KEYS,
+    tenant: Tenant = "",
 ) -> None:
     """Sign and make current: a bundle, urgent denials, or roles about to expire.
 
@@ -216,6 +243,8 @@ def publish(
 
     Example: pdp bundle publish bundle.tar
 
+    Example: pdp bundle publish acme.tar --tenant acme
+
     Example: pdp bundle publish --emergency denials.json
 
     Example: pdp bundle publish --renew targets
@@ -223,10 +252,11 @@ def publish(
     from pdp.archive import ArchiveLimits
     from pdp.bundle.denials import DENIALS_BYTES_MAX
 
-    state = _publisher(repository, keys).publish(
+    state = publisher_of(repository, keys).publish(
         archive=read_limited(bundle, ArchiveLimits().archive_bytes_max) if bundle else None,
         denials=read_limited(emergency, DENIALS_BYTES_MAX) if emergency else None,
         renew=renew or [],
+        tenant=tenant,
     )
     _say_published("published", state)
 
@@ -250,7 +280,7 @@ def freshen(
     from pdp.errors import ConfigurationError, PdpError
     from pdp.publishing.plan import TIMESTAMP, load_plan
 
-    publisher = _publisher(repository, keys)
+    publisher = publisher_of(repository, keys)
     life_s = load_plan(keys).roles[TIMESTAMP].expires_s
     if every >= life_s:
         raise ConfigurationError(
@@ -272,17 +302,11 @@ def freshen(
                 err.print(f"not freshened, next try in {wait_s} s: {error}", markup=False)
 
 
-def _publisher(repository: Path, keys: Path) -> Publisher:
-    from pdp.publishing.releasing import Publisher
-
-    return Publisher(repository, keys, time.time_ns)
-
-
-def _next_revision(repository: Path, keys: Path) -> int:
+def _next_revision(repository: Path, keys: Path, tenant: str) -> int:
     from pdp.errors import ConfigurationError
 
     try:
-        return _publisher(repository, keys).next_revision()
+        return publisher_of(repository, keys).next_revision(tenant)
     except ConfigurationError as error:
         raise ConfigurationError(
             f"the next revision is not known: {error}; or say it with `--revision`"
@@ -316,12 +340,12 @@ def _say_published(what: str, state: State) -> None:
         f"{what} revision {state.revision}: timestamp {state.timestamp.signed.version}, "
         f"good until {expires:%Y-%m-%dT%H:%M:%SZ}"
     )
+    say_expired(state)
     sys.stdout.flush()
 
 
 def _first_caller(caller: str, policies: Path) -> str:
-    from pdp.callers import check_caller_id
-    from pdp.errors import ConfigurationError, PolicyError
+    from pdp.errors import ConfigurationError
 
     if not caller and sys.stdin.isatty():
         caller = typer.prompt(
@@ -332,10 +356,7 @@ def _first_caller(caller: str, policies: Path) -> str:
             f"`{policies}` has no caller policy, and without one nobody may ask the PDP: "
             "give the first caller with `--caller spiffe://example.org/web`"
         )
-    try:
-        return check_caller_id(caller)
-    except PolicyError as error:
-        raise ConfigurationError(f"`--caller {caller}`: {error}") from None
+    return checked_caller(caller)
 
 
 @contextmanager

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+if TYPE_CHECKING:
+    from pdp.publishing.inspection import TenantFacts
+
 DEFAULT_REPOSITORY = Path("repository")
 DEFAULT_KEYS = Path("keys")
+Tenant = Annotated[
+    str,
+    typer.Option(
+        "--tenant", "-t", metavar="NAME", help="Whose; needed where the repository has several."
+    ),
+]
 
 
 def verify(
@@ -21,6 +31,9 @@ def verify(
         bool, typer.Option("--rebuild", help="Also compile the sources again and compare.")
     ] = False,
     revision_floor: Annotated[int, typer.Option(min=1, help="The lowest acceptable revision.")] = 1,
+    tenant: Annotated[
+        str, typer.Option("--tenant", "-t", metavar="NAME", help="Whose bundle the PDP serves.")
+    ] = "default",
 ) -> None:
     """Say what a PDP that starts now, with this root, would say to a repository.
 
@@ -42,7 +55,7 @@ def verify(
         archive = read_limited(Path(source), ArchiveLimits().archive_bytes_max)
         out.print("this is an archive: its form and contents are checked, it has no signatures")
     else:
-        archive, detail = _verified_archive(source, root, revision_floor)
+        archive, detail = _verified_archive(source, root, revision_floor, tenant)
         out.print(f"a PDP would load this: {detail}", markup=False)
     read = read_bundle(archive, ArchiveLimits())
     check_manifest(read.manifest, {})
@@ -66,24 +79,33 @@ def show(
         typer.Option(help="The trusted root; without it, the repository's own first one."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    tenant: Annotated[
+        str, typer.Option("--tenant", "-t", metavar="NAME", help="Only what concerns this one.")
+    ] = "",
 ) -> None:
     """Show roles, keys, thresholds, expiries, targets, revision and freshness.
 
     Example: pdp bundle show repository --json
+
+    Example: pdp bundle show repository --tenant acme
     """
     import dataclasses
     import json
 
     from pdp.cli.terminal import out
-    from pdp.publishing.inspection import inspect_state
+    from pdp.publishing.inspection import inspect_state, of_tenant
     from pdp.publishing.plan import ROOT
+    from pdp.publishing.releasing import find_tenant
     from pdp.publishing.repository import RepositoryFolder
 
     folder = RepositoryFolder(repository)
     trusted = root or folder.metadata_path(ROOT, 1)
     if root is None and not folder.exists:
         folder.read(b"")
-    facts = inspect_state(folder.read(read_limited(trusted, 1 << 20)), int(time.time()))
+    state = folder.read(read_limited(trusted, 1 << 20))
+    facts = inspect_state(state, int(time.time()))
+    if tenant:
+        facts = of_tenant(facts, find_tenant(state, tenant))
     if as_json:
         out.print(json.dumps(dataclasses.asdict(facts), indent=2), markup=False)
         return
@@ -93,6 +115,8 @@ def show(
         if facts.fresh_for_s > 0
         else f"STALE for {_span(-facts.fresh_for_s)}: `{facts.first_to_expire}` expired"
     )
+    if len(facts.tenants) > 1 or tenant:
+        _show_tenants(facts.tenants)
     if root is None:
         out.print("judged by the repository's own first root: give --root to judge by yours")
     out.print("\nrole              version  signed   keys      expires")
@@ -108,21 +132,37 @@ def show(
         out.print(f"{target.path}  {target.length} bytes  sha256 {target.sha256}", markup=False)
         for key, value in sorted(target.custom.items()):
             out.print(f"    {key}: {value}", markup=False)
-    if not any(target.path.endswith("bundle.tar") for target in facts.targets):
+    if not any(each.published for each in facts.tenants):
         out.print("no bundle is published yet: pdp bundle build, then pdp bundle publish")
 
 
-def _verified_archive(source: str, root: Path, revision_floor: int) -> tuple[bytes, str]:
+def _show_tenants(tenants: Sequence[TenantFacts]) -> None:
+    from pdp.cli.terminal import out
+
+    for each in tenants:
+        fresh = f"fresh for {_span(each.fresh_for_s)}, until `{each.first_to_expire}` expires"
+        if each.fresh_for_s <= 0:
+            fresh = f"STALE for {_span(-each.fresh_for_s)}: `{each.first_to_expire}` expired"
+        if not each.published:
+            fresh = f"no bundle yet: pdp bundle publish bundle.tar --tenant {each.name}"
+        out.print(f"tenant `{each.name}`: {fresh}, digest {each.digest}", markup=False)
+
+
+def _verified_archive(
+    source: str, root: Path, revision_floor: int, tenant: str
+) -> tuple[bytes, str]:
     """What a PDP would have loaded, after it said that it would."""
     import tempfile
 
     from pdp.bundle import BundleKeeper, BundleSettings
-    from pdp.bundle.settings import DEFAULT_TENANT, bundle_target
+    from pdp.bundle.settings import bundle_target
     from pdp.cel.limits import EvaluationLimits
     from pdp.errors import BundleUnreachableError
 
     with tempfile.TemporaryDirectory(prefix="pdp-verify-") as folder:
-        settings = BundleSettings(source, root, Path(folder) / "state", revision_floor)
+        settings = BundleSettings(
+            source, root, Path(folder) / "state", revision_floor, tenants=(tenant,)
+        )
         keeper = BundleKeeper(settings, EvaluationLimits(), time.time_ns)
         try:
             result = keeper.start()
@@ -130,7 +170,7 @@ def _verified_archive(source: str, root: Path, revision_floor: int) -> tuple[byt
             keeper.close()
         if not result.verified:
             raise BundleUnreachableError(result.detail)
-        return keeper.targets()[bundle_target(DEFAULT_TENANT)], result.detail
+        return keeper.targets()[bundle_target(tenant)], result.detail
 
 
 def read_limited(path: Path, bytes_max: int) -> bytes:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pdp import compiled
 from pdp.archive import ArchiveLimits, write_archive
 from pdp.authoring.compilation import Compilation, compile_directory, compile_sources
 from pdp.bundle.anchor import Anchor
@@ -27,6 +28,7 @@ from pdp.bundle.contents import (
     read_bundle,
 )
 from pdp.bundle.manifest import MANIFEST_NAME, Manifest
+from pdp.callers import CallerPolicy
 from pdp.cel.limits import EvaluationLimits
 from pdp.errors import BundleRefusedError, PolicyError
 
@@ -147,6 +149,12 @@ def _load_as_a_pdp_would(archive: bytes, anchor: Anchor) -> Bundle:
     check_manifest(bundle.manifest, {}, anchor)
     compile_bundle(bundle, EvaluationLimits(), anchor)
     return bundle
+
+
+def callers_of(bundle: Bundle) -> CallerPolicy:
+    """The caller policy of a bundle that was rebuilt: it has exactly one."""
+    documents = (compiled.decode(data) for data in bundle.compiled.values())
+    return next(document for document in documents if isinstance(document, CallerPolicy))
 
 
 def commit_of(folder: Path) -> str:

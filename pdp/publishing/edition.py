@@ -33,7 +33,7 @@ from pdp.bundle.anchor import Anchor
 from pdp.bundle.memory import write_durably
 from pdp.errors import BundleRefusedError, ConfigurationError
 from pdp.publishing.keyring import Keyring, KeyUnavailableError
-from pdp.publishing.plan import DELEGATED, ROOT, SNAPSHOT, TARGETS, TIMESTAMP
+from pdp.publishing.plan import ROOT, SNAPSHOT, TARGETS, TIMESTAMP, tenant_of
 from pdp.publishing.repository import RepositoryFolder, State, sha256_hex
 
 _FILE_MODE = 0o644  # public: whoever serves the directory must be able to read it
@@ -63,9 +63,7 @@ class Edition:
         """A new version of a role, with the keys and the expiry of the plan."""
         if role in self.signed:
             return
-        new = _copy(self.before.roles()[role]).signed if self.before else _first(role)
-        if self.before:
-            new.version += 1
+        new = self._next(role)
         lifetime = timedelta(seconds=self.keyring.plan.roles[role].expires_s)
         new.expires = datetime.fromtimestamp(self.now_s, UTC) + lifetime
         if role == ROOT:
@@ -73,6 +71,27 @@ class Edition:
         elif role == TARGETS:
             self._fill_delegations(new)
         self.signed[role] = new
+
+    def _next(self, role: str) -> Any:
+        before = self.before
+        known = before.roles().get(role) if before else None
+        if known is not None:
+            new = _copy(known).signed
+            new.version += 1
+            return new
+        new = _first(role)
+        listed = before.snapshot.signed.meta.get(f"{role}.json") if before else None
+        if listed is not None:
+            # A tenant that was removed comes back: to readers its versions go on.
+            new.version = listed.version + 1
+        return new
+
+    @property
+    def delegated(self) -> tuple[str, ...]:
+        """The delegated roles of the next state: another plan counts once `targets` says so."""
+        if self.before is None or TARGETS in self.signed:
+            return self.keyring.plan.delegated
+        return tuple(self.before.delegated)
 
     def put(self, role: str, path: str, data: bytes, custom: dict[str, Any]) -> None:
         """A new version of a delegated role, with this target in place of its old one."""
@@ -88,17 +107,24 @@ class Edition:
         Nothing is written unless everything could be signed.
 
         Raises:
-            ConfigurationError: a role's threshold cannot be met with the keys at hand.
+            ConfigurationError: a role's threshold cannot be met with the keys at hand,
+                or nobody delegates to it.
             BundleRefusedError: a role that is not renewed has expired.
             OSError: the directory cannot be written; readers still see the old state.
         """
+        early = [role for role in self.signed if tenant_of(role) and role not in self.delegated]
+        if early:
+            raise ConfigurationError(
+                f"the repository does not delegate to `{early[0]}` yet: run "
+                "`pdp bundle publish --renew targets`"
+            )
         roots, done = self._sign_all()
         root = self._current(ROOT, done)
         for (path, digest), data in self.files.items():
             _write(folder.target_path(path, digest), data)
         # The root late and the timestamp last: between the two a reader of a root with other
         # online keys is refused, so the two are as close as they can be.
-        for role in (*DELEGATED, TARGETS, SNAPSHOT, ROOT):
+        for role in (*self.delegated, TARGETS, SNAPSHOT, ROOT):
             if role in done:
                 version = done[role].signed.version
                 _write(folder.metadata_path(role, version), done[role].to_bytes())
@@ -108,7 +134,7 @@ class Edition:
             done[TIMESTAMP],
             self._current(SNAPSHOT, done),
             self._current(TARGETS, done),
-            {role: self._current(role, done) for role in DELEGATED},
+            {role: self._current(role, done) for role in self.delegated},
         )
 
     def _sign_all(self) -> tuple[tuple[Metadata[Root], ...], dict[str, Metadata[Any]]]:
@@ -122,12 +148,12 @@ class Edition:
         if TARGETS in self.signed:
             done[TARGETS] = self._sign(TARGETS, self.signed[TARGETS], [root])
         targets = self._current(TARGETS, done).signed
-        for role in DELEGATED:
+        for role in self.delegated:
             self._renew_where_keys_changed(role, targets, done)
             if role in self.signed:
                 done[role] = self._sign(role, self.signed[role], [targets])
         self._renew_where_keys_changed(SNAPSHOT, root, done)
-        if self.before is None or any(role in done for role in (TARGETS, *DELEGATED)):
+        if self.before is None or any(role in done for role in (TARGETS, *self.delegated)):
             self.renew(SNAPSHOT)
         if SNAPSHOT in self.signed:
             self._list_roles(done)
@@ -143,7 +169,7 @@ class Edition:
         return roots, done
 
     def _list_roles(self, done: dict[str, Metadata[Any]]) -> None:
-        for role in (TARGETS, *DELEGATED):
+        for role in (TARGETS, *self.delegated):
             if role in done:
                 metadata = done[role]
                 self.signed[SNAPSHOT].meta[f"{role}.json"] = MetaFile.from_data(
@@ -162,6 +188,9 @@ class Edition:
     ) -> None:
         if role in self.signed or self.before is None:
             return
+        if role not in self.before.roles():
+            self.renew(role)
+            return
         metadata = self._current(role, done)
         try:
             delegator.verify_delegate(role, metadata.signed_bytes, metadata.signatures)
@@ -173,10 +202,13 @@ class Edition:
         now = datetime.fromtimestamp(self.now_s, UTC)
         expired = [
             role
-            for role in (ROOT, TARGETS, *DELEGATED, SNAPSHOT)
+            for role in (ROOT, TARGETS, *self.delegated, SNAPSHOT)
             if self._current(role, done).signed.is_expired(now)
         ]
-        if expired:
+        tenants = [role for role in self.delegated if tenant_of(role)]
+        alone = [role for role in expired if tenant_of(role)]
+        # One tenant's expired role is its own loss, as long as there is another to sign for.
+        if expired and (alone != expired or alone == tenants):
             names = ", ".join(f"`{role}`" for role in expired)
             options = " ".join(f"--renew {role}" for role in expired)
             raise BundleRefusedError(
@@ -227,7 +259,7 @@ class Edition:
         plan = self.keyring.plan
         all_keys: dict[str, Key] = {}
         roles: dict[str, DelegatedRole] = {}
-        for role in DELEGATED:
+        for role in plan.delegated:
             keys = [self.keyring.public(name) for name in plan.roles[role].keys]
             all_keys.update({key.keyid: key for key in keys})
             roles[role] = DelegatedRole(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from tuf.api.metadata import Metadata
 
 from pdp.bundle.manifest import digest_of
-from pdp.publishing.plan import DELEGATED
+from pdp.bundle.settings import EMERGENCY_TARGET, bundle_role, bundle_target
+from pdp.publishing.plan import tenant_of
 from pdp.publishing.repository import State
 
 
@@ -43,14 +45,34 @@ class TargetFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class TenantFacts:
+    """One tenant as published.
+
+    Attributes:
+        digest: of its bundle and the emergency list, as its answers and records say it.
+        fresh_for_s: until the first expiry of a role that its answers need; 0 or less is stale.
+        first_to_expire: that role.
+        published: whether it has a bundle.
+    """
+
+    name: str
+    digest: str
+    fresh_for_s: int
+    first_to_expire: str
+    published: bool
+
+
+@dataclass(frozen=True, slots=True)
 class RepositoryFacts:
     """A repository as published.
 
     Attributes:
         revision: the TUF snapshot version; what answers, records and `revision_floor` say.
-        digest: of all targets, as answers and records say it.
-        fresh_for_s: until the first expiry of any role; 0 or less is stale.
-        first_to_expire: the role that expires first.
+        digest: of all targets; with one tenant, as answers and records say it.
+        fresh_for_s: until the first expiry of a role that every answer needs; 0 or less
+            is stale. With one tenant that is any role.
+        first_to_expire: that role.
+        tenants: each tenant's own.
     """
 
     revision: int
@@ -60,6 +82,7 @@ class RepositoryFacts:
     development: bool
     roles: tuple[RoleFacts, ...]
     targets: tuple[TargetFacts, ...]
+    tenants: tuple[TenantFacts, ...]
 
 
 def inspect_state(state: State, now_s: int) -> RepositoryFacts:
@@ -71,15 +94,17 @@ def inspect_state(state: State, now_s: int) -> RepositoryFacts:
     """
     root, targets = state.root.signed, state.targets.signed
     roles = [
-        _role(name, metadata, targets if name in DELEGATED else root, now_s)
+        _role(name, metadata, targets if name in state.delegated else root, now_s)
         for name, metadata in state.roles().items()
     ]
     found = [
         TargetFacts(path, role, info.length, info.hashes.get("sha256", ""), dict(info.custom or {}))
-        for role in DELEGATED
+        for role in state.delegated
         for path, info in sorted(state.delegated[role].signed.targets.items())
     ]
-    first = min(roles, key=lambda role: role.expires_in_s)
+    several = len(state.tenants) > 1
+    shared = [role for role in roles if not several or tenant_of(role.name) is None]
+    first = _first(shared)
     return RepositoryFacts(
         revision=state.revision,
         digest=digest_of({target.path: target.sha256 for target in found}).hex(),
@@ -88,6 +113,41 @@ def inspect_state(state: State, now_s: int) -> RepositoryFacts:
         development=root.unrecognized_fields.get("development", False) is not False,
         roles=tuple(roles),
         targets=tuple(found),
+        tenants=tuple(_tenant(name, roles, found) for name in state.tenants),
+    )
+
+
+def of_tenant(facts: RepositoryFacts, tenant: str) -> RepositoryFacts:
+    """What concerns one tenant: its own, and what all share."""
+    (own,) = (each for each in facts.tenants if each.name == tenant)
+    roles = [role for role in facts.roles if tenant_of(role.name) in {None, tenant}]
+    targets = [each for each in facts.targets if tenant_of(each.role) in {None, tenant}]
+    return replace(
+        facts,
+        digest=own.digest,
+        fresh_for_s=own.fresh_for_s,
+        first_to_expire=own.first_to_expire,
+        roles=tuple(roles),
+        targets=tuple(targets),
+        tenants=(own,),
+    )
+
+
+def _first(roles: Iterable[RoleFacts]) -> RoleFacts:
+    return min(roles, key=lambda role: role.expires_in_s)
+
+
+def _tenant(name: str, roles: list[RoleFacts], targets: list[TargetFacts]) -> TenantFacts:
+    needed = [role for role in roles if tenant_of(role.name) in {None, name}]
+    paths = {EMERGENCY_TARGET: "emergency", bundle_target(name): bundle_role(name)}
+    own = {each.path: each.sha256 for each in targets if paths.get(each.path) == each.role}
+    first = _first(needed)
+    return TenantFacts(
+        name,
+        digest_of(own).hex(),
+        first.expires_in_s,
+        first.name,
+        published=bundle_target(name) in own,
     )
 
 

@@ -14,23 +14,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pdp.bundle.settings import DEFAULT_TENANT, EMERGENCY_ROLE, bundle_role
+from pdp.bundle.settings import (
+    DEFAULT_TENANT,
+    EMERGENCY_ROLE,
+    TENANTS_MAX,
+    bundle_role,
+    check_tenant,
+)
 from pdp.errors import ConfigurationError
 
 PLAN_NAME = "repository.toml"
 ROOT, TARGETS, SNAPSHOT, TIMESTAMP = "root", "targets", "snapshot", "timestamp"
 POLICIES = bundle_role(DEFAULT_TENANT)
 EMERGENCY = EMERGENCY_ROLE
-# Delegated by `targets`, in this order, each for the one folder of its name.
-DELEGATED = (POLICIES, EMERGENCY)
 # Online: stolen with the machine they are on. They may say "still current" and nothing else.
 ONLINE = (SNAPSHOT, TIMESTAMP)
-ROLES = (ROOT, TARGETS, *DELEGATED, SNAPSHOT, TIMESTAMP)
+# What all tenants share; beside them each tenant has its own `policies/NAME`.
+SHARED = (ROOT, TARGETS, EMERGENCY, SNAPSHOT, TIMESTAMP)
+_OF_TENANTS = bundle_role("")
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _DURATION = re.compile(r"([1-9][0-9]{0,5})([smhd])", re.ASCII)
-_ROLE_OPTION = re.compile(r"([a-z/]+)=([0-9]{1,2})-of-([0-9]{1,2})(?:,([0-9a-z]+))?", re.ASCII)
-_KEY_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}", re.ASCII)
+ROLE_OPTION = re.compile(r"([a-z0-9/-]+)=([0-9]{1,2})-of-([0-9]{1,2})(?:,([0-9a-z]+))?", re.ASCII)
+_KEY_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,95}", re.ASCII)
 _EXPIRES_SECONDS_MIN = 60
 _KEYS_MAX = 32
 # A PDP accepts at most this from its operator (`freshness_max_s`), so longer would never load.
@@ -51,7 +57,7 @@ class Plan:
     """All roles, and where those private keys are that are not files beside the plan.
 
     Attributes:
-        roles: by role name; exactly `ROLES`.
+        roles: by role name: `SHARED`, and one for each tenant.
         uris: securesystemslib key URI by key name; absent means `file2:NAME.pem`.
     """
 
@@ -65,11 +71,15 @@ class Plan:
             ConfigurationError: a role is missing, or could not be signed, or
                 an online key would sign what it must not.
         """
-        if set(self.roles) != set(ROLES):
-            wrong = sorted(set(self.roles) ^ set(ROLES))
+        wrong = sorted({name for name in self.roles if tenant_of(name) is None} ^ set(SHARED))
+        if wrong or not self.tenants:
             raise ConfigurationError(
-                f"the plan has unknown or missing roles: {', '.join(wrong)} "
-                f"(it needs exactly {', '.join(ROLES)})"
+                f"the plan has unknown or missing roles: {', '.join(wrong or ['policies/…'])} "
+                f"(it needs exactly {', '.join(SHARED)} and one `policies/NAME` for each tenant)"
+            )
+        if len(self.tenants) > TENANTS_MAX:
+            raise ConfigurationError(
+                f"the plan has {len(self.tenants)} tenants: at most {TENANTS_MAX}"
             )
         for name, role in self.roles.items():
             _check_role(name, role)
@@ -81,14 +91,61 @@ class Plan:
                         f"the key `{min(shared)}` is both in `{online}` and in `{name}`: an online "
                         "key signs one role only, so that one theft is not two"
                     )
+        self._keep_tenants_apart()
         if unknown := set(self.uris) - set(self.key_names):
             raise ConfigurationError(f"`[uris]` has `{min(unknown)}`, which no role uses")
+
+    def _keep_tenants_apart(self) -> None:
+        """INVARIANT: where there are several tenants, no key of one counts anywhere else."""
+        if len(self.tenants) == 1:
+            return
+        for tenant in map(bundle_role, self.tenants):
+            for name, role in self.roles.items():
+                shared = set(self.roles[tenant].keys) & set(role.keys)
+                if name != tenant and shared:
+                    raise ConfigurationError(
+                        f"the key `{min(shared)}` is both in `{tenant}` and in `{name}`: whoever "
+                        "has it would sign for both; with several tenants each has keys of its own"
+                    )
+
+    @property
+    def tenants(self) -> tuple[str, ...]:
+        """Their names, in the order of the file."""
+        return tuple(filter(None, map(tenant_of, self.roles)))
+
+    @property
+    def delegated(self) -> tuple[str, ...]:
+        """Delegated by `targets`, in this order, each for the one folder of its name."""
+        return (*map(bundle_role, self.tenants), EMERGENCY)
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """Every role, in the order that people think of them."""
+        return (ROOT, TARGETS, *self.delegated, SNAPSHOT, TIMESTAMP)
 
     @property
     def key_names(self) -> tuple[str, ...]:
         """Every key, each once, in the order of the roles."""
-        names = [name for role in ROLES for name in self.roles[role].keys]
+        names = [name for role in self.order for name in self.roles[role].keys]
         return tuple(dict.fromkeys(names))
+
+    def changed(self, roles: Mapping[str, RolePlan]) -> Plan:
+        """With these roles, and without the places of keys that none of them uses.
+
+        Raises:
+            ConfigurationError: as when it is made.
+        """
+        used = {name for role in roles.values() for name in role.keys}
+        return Plan(roles, {name: uri for name, uri in self.uris.items() if name in used})
+
+
+def tenant_of(role: str) -> str | None:
+    """The tenant whose role this is; None: it is everybody's, or none at all."""
+    tenant = role.removeprefix(_OF_TENANTS)
+    try:
+        return check_tenant(tenant) if role.startswith(_OF_TENANTS) else None
+    except ConfigurationError:
+        return None
 
 
 def _check_role(name: str, role: RolePlan) -> None:
@@ -113,22 +170,28 @@ def _check_role(name: str, role: RolePlan) -> None:
         )
 
 
-def _numbered(role: str, count: int) -> tuple[str, ...]:
+def numbered(role: str, count: int) -> tuple[str, ...]:
+    """Names for so many keys of a role."""
     stem = role.replace("/", "-")
     return tuple(f"{stem}-{i}" for i in range(1, count + 1))
 
 
 def _role(name: str, threshold: int, count: int, expires: str) -> RolePlan:
-    return RolePlan(threshold, _numbered(name, count), parse_duration(expires))
+    return RolePlan(threshold, numbered(name, count), parse_duration(expires))
 
 
-def default_plan() -> Plan:
-    """The table of references/security.md section 1.5."""
+def default_plan(tenant: str = DEFAULT_TENANT) -> Plan:
+    """The table of references/security.md section 1.5, for one tenant.
+
+    Raises:
+        ConfigurationError: its name is not allowed.
+    """
+    policies = bundle_role(check_tenant(tenant))
     return Plan(
         {
             ROOT: _role(ROOT, 3, 5, "365d"),
             TARGETS: _role(TARGETS, 2, 3, "90d"),
-            POLICIES: _role(POLICIES, 2, 3, "30d"),
+            policies: _role(policies, 2, 3, "30d"),
             EMERGENCY: _role(EMERGENCY, 1, 3, "30d"),
             SNAPSHOT: _role(SNAPSHOT, 1, 1, "30d"),
             TIMESTAMP: _role(TIMESTAMP, 1, 1, "1h"),
@@ -137,9 +200,9 @@ def default_plan() -> Plan:
     )
 
 
-def small_plan() -> Plan:
+def small_plan(tenant: str = DEFAULT_TENANT) -> Plan:
     """One key a role: for a trial or a team of one. Expiries as by default."""
-    roles = default_plan().roles
+    roles = default_plan(tenant).roles
     return Plan(
         {name: RolePlan(1, role.keys[:1], role.expires_s) for name, role in roles.items()}, {}
     )
@@ -153,16 +216,16 @@ def with_role_options(plan: Plan, options: list[str]) -> Plan:
     """
     roles = dict(plan.roles)
     for option in options:
-        match = _ROLE_OPTION.fullmatch(option)
+        match = ROLE_OPTION.fullmatch(option)
         if match is None or match[1] not in roles:
             raise ConfigurationError(
                 f"`--role {option}` is not understood: write `ROLE=THRESHOLD-of-KEYS` or "
                 f"`ROLE=THRESHOLD-of-KEYS,EXPIRY` (`root=1-of-1`, `targets=2-of-4,60d`) "
-                f"with a role of {', '.join(ROLES)}"
+                f"with a role of {', '.join(plan.order)}"
             )
         name = match[1]
         expires_s = parse_duration(match[4]) if match[4] else roles[name].expires_s
-        roles[name] = RolePlan(int(match[2]), _numbered(name, int(match[3])), expires_s)
+        roles[name] = RolePlan(int(match[2]), numbered(name, int(match[3])), expires_s)
     return Plan(roles, plan.uris)
 
 
@@ -232,12 +295,12 @@ def _role_of(name: str, value: Any) -> RolePlan:
 def render_plan(plan: Plan) -> str:
     """The text of a `repository.toml`."""
     lines = [
-        "# Who signs what. Written by `pdp bundle init`. After a change of keys, thresholds or",
+        "# Who signs what. Written by `pdp bundle`. After a change of keys, thresholds or",
         "# expiries run `pdp bundle publish --renew root` (or `--renew targets` for the roles",
         "# with a `/` and `emergency`). Public keys are beside this file, `NAME.pub`.",
         "",
     ]
-    for name in ROLES:
+    for name in plan.order:
         role = plan.roles[name]
         shown = json.dumps(name) if "/" in name else name
         lines += [

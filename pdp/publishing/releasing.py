@@ -6,31 +6,31 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pdp.bundle.anchor import Anchor
-from pdp.bundle.contents import custom_of
+from pdp.bundle.contents import Bundle, custom_of, refuse_other_tenants
 from pdp.bundle.denials import EMPTY_DENIALS, parse_denials
 from pdp.bundle.manifest import render_time
 from pdp.bundle.memory import write_durably
-from pdp.bundle.settings import DEFAULT_TENANT, EMERGENCY_TARGET, bundle_target
+from pdp.bundle.settings import EMERGENCY_TARGET, bundle_role, bundle_target
+from pdp.callers import ANY, CallerPolicy
 from pdp.errors import BundleRefusedError, ConfigurationError
-from pdp.publishing.building import rebuild
+from pdp.publishing.building import callers_of, rebuild
 from pdp.publishing.edition import Edition
 from pdp.publishing.keyring import Keyring
 from pdp.publishing.plan import (
     EMERGENCY,
     PLAN_NAME,
-    POLICIES,
-    ROLES,
     SNAPSHOT,
+    TARGETS,
     TIMESTAMP,
     Plan,
     load_plan,
     render_plan,
 )
 from pdp.publishing.repository import RepositoryFolder, State, sha256_hex
+from pdp.publishing.tenants import with_new_keys, with_tenant, without_tenant
 from pdp.values import NANOS
 
 TRUSTED_ROOT_NAME = "root.json"
-_TARGET = bundle_target(DEFAULT_TENANT)
 # A signer's clock may be this far ahead of the publisher's; a PDP accepts as much.
 _CLOCK_TOLERANCE_S = 60
 
@@ -91,7 +91,7 @@ class Publisher:
             if not (self.keys / PLAN_NAME).exists():
                 write_durably(self.keys / PLAN_NAME, render_plan(plan).encode())
             edition = Edition(keyring, self.now_s(), None, self.anchor)
-            for role in ROLES:
+            for role in plan.order:
                 if role not in {SNAPSHOT, TIMESTAMP}:
                     edition.renew(role)
             self._put_denials(edition, EMPTY_DENIALS, 1)
@@ -117,15 +117,77 @@ class Publisher:
                 "`--keys` names the folder that `pdp bundle init` made"
             ) from None
 
-    def next_revision(self) -> int:
-        """The revision of the next bundle: one above the published one."""
-        return _published_revision(self.read(), _TARGET) + 1
+    def next_revision(self, tenant: str = "") -> int:
+        """The revision of a tenant's next bundle: one above the published one.
+
+        Args:
+            tenant: whose; may be left out where there is one.
+
+        Raises:
+            ConfigurationError: there is no such tenant, or several and none is named.
+        """
+        state = self.read()
+        return _published_revision(state, bundle_target(find_tenant(state, tenant))) + 1
+
+    def add_tenant(self, tenant: str, option: str = "") -> tuple[State, list[str]]:
+        """Delegate to another tenant: new keys, a role, no bundle yet. Needs the keys of `targets`.
+
+        Args:
+            tenant: its name.
+            option: `2-of-3` or `2-of-3,30d`; empty: as the first tenant's.
+
+        Returns:
+            The state, and the names of the keys that were made.
+
+        Raises:
+            ConfigurationError: there is such a tenant already, or keys are missing.
+        """
+        return self._replan(lambda plan: with_tenant(plan, tenant, option))
+
+    def remove_tenant(self, tenant: str) -> State:
+        """Delegate to a tenant no longer. Needs the keys of `targets`.
+
+        Raises:
+            ConfigurationError: there is no such tenant, or no other, or keys are missing.
+        """
+        return self._replan(lambda plan: without_tenant(plan, tenant))[0]
+
+    def rotate(self, tenant: str = "") -> tuple[State, list[str]]:
+        """New keys in place of all of a tenant's. Needs the keys of `targets`, none of the old.
+
+        Args:
+            tenant: whose; may be left out where there is one.
+
+        Returns:
+            The state, and the names of the keys that were made.
+
+        Raises:
+            ConfigurationError: there is no such tenant, or keys are missing, or are no files.
+        """
+        tenant = find_tenant(self.read(), tenant)
+        taken = {path.stem for path in self.keys.glob("*.p[eu][mb]")}
+        return self._replan(lambda plan: with_new_keys(plan, tenant, taken))
+
+    def _replan(self, change: Callable[[Plan], Plan]) -> tuple[State, list[str]]:
+        """Publish what another plan says about the delegated roles, then keep that plan."""
+        with self.folder.lock():
+            state = self.read()
+            plan = change(load_plan(self.keys))
+            keyring = Keyring(self.keys, plan)
+            made = keyring.make_missing()
+            edition = Edition(keyring, self.now_s(), state, self.anchor)
+            edition.renew(TARGETS)
+            state = edition.write(self.folder)
+            # Not before: a plan that could not be signed is none.
+            write_durably(self.keys / PLAN_NAME, render_plan(plan).encode())
+            return state, made
 
     def publish(
         self,
         archive: bytes | None = None,
         denials: bytes | None = None,
         renew: Sequence[str] = (),
+        tenant: str = "",
     ) -> State:
         """Put targets, renew roles, sign, write.
 
@@ -133,6 +195,7 @@ class Publisher:
             archive: a bundle; it is rebuilt from its sources and compared first.
             denials: the whole new list, not an addition to the old one.
             renew: roles to sign anew with the plan's keys, threshold and expiry.
+            tenant: whose bundle it is; may be left out where there is one.
 
         Raises:
             BundleRefusedError: what was given must not be published.
@@ -140,26 +203,21 @@ class Publisher:
         """
         if archive is None and denials is None and not renew:
             raise ConfigurationError("nothing to publish: give a bundle, denials or roles to renew")
-        for role in renew:
-            if role not in ROLES:
-                raise ConfigurationError(f"there is no role `{role}` (known: {', '.join(ROLES)})")
         bundle = rebuild(archive, self.anchor) if archive is not None else None
         if denials is not None:
             parse_denials(denials, "the list of denials")
         with self.folder.lock():
             state = self.read()
             edition = self._edition(state)
+            known = edition.keyring.plan.order
+            if unknown := [role for role in renew if role not in known]:
+                raise ConfigurationError(
+                    f"there is no role `{unknown[0]}` (known: {', '.join(known)})"
+                )
             for role in renew:
                 edition.renew(role)
             if archive is not None and bundle is not None:
-                manifest = bundle.manifest
-                self._refuse_old(state, archive, manifest.revision)
-                if manifest.signed_at_s > self.now_s() + _CLOCK_TOLERANCE_S:
-                    raise BundleRefusedError(
-                        f"the bundle says it was made {render_time(manifest.signed_at_s)}, "
-                        "which is after now: no PDP would take it yet"
-                    )
-                edition.put(POLICIES, _TARGET, archive, custom_of(manifest))
+                self._put_bundle(edition, state, find_tenant(state, tenant), archive, bundle)
             if denials is not None:
                 revision = _published_revision(state, EMERGENCY_TARGET) + 1
                 self._put_denials(edition, denials, revision)
@@ -182,15 +240,29 @@ class Publisher:
         keyring = Keyring(self.keys, load_plan(self.keys))
         return Edition(keyring, self.now_s(), state, self.anchor)
 
-    def _refuse_old(self, state: State, archive: bytes, revision: int) -> None:
-        published = state.target(_TARGET)
+    def _put_bundle(
+        self, edition: Edition, state: State, tenant: str, archive: bytes, bundle: Bundle
+    ) -> None:
+        manifest = bundle.manifest
+        refuse_others_callers(state.tenants, tenant, callers_of(bundle))
+        self._refuse_old(state, tenant, archive, manifest.revision)
+        if manifest.signed_at_s > self.now_s() + _CLOCK_TOLERANCE_S:
+            raise BundleRefusedError(
+                f"the bundle says it was made {render_time(manifest.signed_at_s)}, "
+                "which is after now: no PDP would take it yet"
+            )
+        edition.put(bundle_role(tenant), bundle_target(tenant), archive, custom_of(manifest))
+
+    def _refuse_old(self, state: State, tenant: str, archive: bytes, revision: int) -> None:
+        path = bundle_target(tenant)
+        published = state.target(path)
         if published is None:
             return
-        current = _published_revision(state, _TARGET)
+        current = _published_revision(state, path)
         if published.hashes.get("sha256") == sha256_hex(archive):
             raise BundleRefusedError(
                 f"this bundle, revision {revision}, is published already; to extend its expiry "
-                f"run `pdp bundle publish --renew {POLICIES}`"
+                f"run `pdp bundle publish --renew {bundle_role(tenant)}`"
             )
         if revision <= current:
             raise BundleRefusedError(
@@ -205,6 +277,47 @@ class Publisher:
             "digest": sha256_hex(denials),
         }
         edition.put(EMERGENCY, EMERGENCY_TARGET, denials, custom)
+
+
+def find_tenant(state: State, tenant: str) -> str:
+    """The tenant that is meant: the named one, or the only one.
+
+    Raises:
+        ConfigurationError: there is no such tenant, or several and none is named.
+    """
+    known = ", ".join(state.tenants)
+    if not tenant and len(state.tenants) == 1:
+        return state.tenants[0]
+    if not tenant:
+        raise ConfigurationError(
+            f"the repository has several tenants ({known}): say which with `--tenant`"
+        )
+    if tenant not in state.tenants:
+        raise ConfigurationError(
+            f"the repository has no tenant `{tenant}` (known: {known}); "
+            f"`pdp bundle add-tenant {tenant}` adds one"
+        )
+    return tenant
+
+
+def refuse_others_callers(tenants: Sequence[str], tenant: str, callers: CallerPolicy) -> None:
+    """What no PDP of these tenants would take, or what would let nobody ask.
+
+    Args:
+        tenants: of the repository.
+        tenant: whose bundle it is.
+        callers: its caller policy.
+
+    Raises:
+        BundleRefusedError: an entry names another tenant, or none names this one.
+    """
+    if len(tenants) > 1:
+        refuse_other_tenants(tenant, callers)
+    if not any(tenant in entry.tenants or ANY in entry.tenants for entry in callers.entries):
+        raise BundleRefusedError(
+            f"no entry of the caller policy is about the tenant `{tenant}`: nobody could ask; "
+            f"write `tenants: [{tenant}]`"
+        )
 
 
 def _published_revision(state: State, path: str) -> int:

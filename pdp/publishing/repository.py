@@ -1,8 +1,8 @@
 """A repository directory as its publisher sees it: locked, and verified before anything is signed.
 
     metadata/N.root.json  timestamp.json  N.snapshot.json  N.targets.json
-             N.policies/default.json  N.emergency.json
-    targets/policies/default/<sha256>.bundle.tar
+             N.policies/TENANT.json  N.emergency.json
+    targets/policies/TENANT/<sha256>.bundle.tar
             emergency/<sha256>.denials.json
 
 Serve it with any web server, or read it as a directory. The publisher too
@@ -27,7 +27,7 @@ from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, Root, Snapshot, TargetFile, Targets, Timestamp
 
 from pdp.errors import BundleRefusedError, ConfigurationError
-from pdp.publishing.plan import DELEGATED, ROOT, SNAPSHOT, TARGETS, TIMESTAMP
+from pdp.publishing.plan import EMERGENCY, ROOT, SNAPSHOT, TARGETS, TIMESTAMP, tenant_of
 
 _LOCK_NAME = ".publish.lock"
 _FILE_BYTES_MAX = 5_000_000
@@ -70,12 +70,15 @@ class State:
             TIMESTAMP: self.timestamp,
         }
 
+    @property
+    def tenants(self) -> tuple[str, ...]:
+        """Their names, in the order of delegation."""
+        return tuple(filter(None, map(tenant_of, self.delegated)))
+
     def target(self, path: str) -> TargetFile | None:
-        """What a delegated role says about a target."""
-        for metadata in self.delegated.values():
-            if path in metadata.signed.targets:
-                return metadata.signed.targets[path]
-        return None
+        """What the role of its own folder says about a target."""
+        metadata = self.delegated.get(path.rpartition("/")[0])
+        return None if metadata is None else metadata.signed.targets.get(path)
 
 
 class RepositoryFolder:
@@ -182,7 +185,7 @@ class RepositoryFolder:
         targets = self._load(TARGETS, _version(meta, TARGETS), Targets)
         _verify(TARGETS, targets, roots)
         delegated = {}
-        for role in DELEGATED:
+        for role in _delegations(targets.signed):
             metadata = self._load(role, _version(meta, role), Targets)
             try:
                 targets.signed.verify_delegate(role, metadata.signed_bytes, metadata.signatures)
@@ -229,6 +232,17 @@ class RepositoryFolder:
         if version is not None and metadata.signed.version != version:
             raise BundleRefusedError(f"`{path}` has the version {metadata.signed.version}")
         return metadata
+
+
+def _delegations(targets: Targets) -> list[str]:
+    """The delegated roles, in their order; the names become paths, so they are looked at."""
+    roles = list((targets.delegations.roles if targets.delegations else None) or {})
+    for role in roles:
+        if role != EMERGENCY and tenant_of(role) is None:
+            raise BundleRefusedError(f"the targets role delegates to {role[:80]!a}: unknown")
+    if EMERGENCY not in roles or len(roles) == 1:
+        raise BundleRefusedError("the targets role does not delegate to `emergency` and a tenant")
+    return roles
 
 
 def sha256_hex(data: bytes) -> str:

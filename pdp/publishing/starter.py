@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from pdp.authoring.sources import read_folder
+from pdp.bundle.settings import DEFAULT_TENANT
 from pdp.errors import ConfigurationError
 
 STARTER_NAME = "callers.yaml"
@@ -16,7 +17,7 @@ _STARTER = """\
 kind: callers
 callers:
   - id: {caller}
-    resources: ["*"]    # or a list of resource types
+{tenants}    resources: ["*"]    # or a list of resource types
     actions: ["*"]      # or a list of actions
     subjects:
       assert: [user]    # subject types that it may speak for
@@ -31,12 +32,13 @@ def has_callers(folder: Path) -> bool:
     return any(_KIND_CALLERS.search(data) for data in documents.values())
 
 
-def write_starter(folder: Path, caller: str) -> Path:
+def write_starter(folder: Path, caller: str, tenant: str = DEFAULT_TENANT) -> Path:
     """Write a caller policy with one entry.
 
     Args:
         folder: of policies; made if it is not there.
         caller: a SPIFFE ID that was checked.
+        tenant: whose policies these are.
 
     Raises:
         ConfigurationError: a file of that name is there and is no caller policy.
@@ -45,7 +47,8 @@ def write_starter(folder: Path, caller: str) -> Path:
     path = folder / STARTER_NAME
     try:
         with path.open("x", encoding="utf-8") as file:
-            file.write(_STARTER.format(caller=caller))
+            tenants = "" if tenant == DEFAULT_TENANT else f"    tenants: [{tenant}]\n"
+            file.write(_STARTER.format(caller=caller, tenants=tenants))
     except FileExistsError:
         raise ConfigurationError(
             f"`{path}` is there but begins with no `kind: callers`: move it away"
