@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, cast
 
-from pdp.audit.entry import Evidence, build_entry, caller_ref
+from pdp.audit.entry import Evidence, Shared, build_entry, caller_ref
 from pdp.audit.log import ENTRY_BYTES_MAX
 from pdp.model import BundleRef, Caller, Decision, Effect
 from pdp.v1 import audit_pb2
@@ -69,11 +69,9 @@ def build_batch(
     parts: list[audit_pb2.DecisionRecord] = []
     places: list[int] = []
     left = -1
+    shared = Shared(batch.bundle)
     for decision, evidence in items:
-        item = build_entry(decision, evidence, _ITEMS_BYTES_MAX - _ITEM_OVERHEAD)
-        item.ClearField("caller")
-        if decision.bundle in {None, batch.bundle}:
-            item.ClearField("bundle")
+        item = build_entry(decision, evidence, _ITEMS_BYTES_MAX - _ITEM_OVERHEAD, shared)
         size = item.ByteSize() + _ITEM_OVERHEAD
         if size > left:
             parts.append(_head(batch, effect, cause))

@@ -18,7 +18,7 @@ from pdp.audit.log import ENTRY_BYTES_MAX
 from pdp.boundary import Admitted
 from pdp.cel.partial import known
 from pdp.errors import member
-from pdp.model import Caller, Decision, Effect, Request
+from pdp.model import BundleRef, Caller, Decision, Effect, Request
 from pdp.policy import Rule
 from pdp.roles import ROLES_PATH
 from pdp.subject_token import TOKEN_ROLES, SubjectToken
@@ -95,6 +95,48 @@ class Evidence:
     http: audit_pb2.HttpFacts | None = None
 
 
+# Equal values of these are one value.
+_BY_VALUE: Final = frozenset({str, int, bool, Timestamp})
+
+
+class Shared:
+    """What the items of one batch have in common: it is said, or encoded, once.
+
+    Their subjects, resources and context are often the same objects, and so are the attributes
+    that are read from them.
+
+    Args:
+        bundle: what decided, unless an item says otherwise.
+    """
+
+    __slots__ = ("_encoded", "bundle")
+
+    def __init__(self, bundle: BundleRef | None) -> None:
+        self.bundle = bundle
+        # INVARIANT: a value is kept beside its bytes, so that no other one gets its identity.
+        self._encoded: dict[tuple[str, type, object], tuple[Value, bytes]] = {}
+
+    def write(self, attributes: Mapping[str, Value], entry: audit_pb2.DecisionRecord) -> None:
+        """Put attributes into an entry that has none.
+
+        Raises:
+            InvalidRequestError: one has no encoding.
+        """
+        encoded, parts = self._encoded, []
+        for name, value in attributes.items():
+            kind = type(value)
+            # With its kind, for 1 and true are equal. Floats are not among them: 0.0 is -0.0.
+            key = (name, kind, value) if kind in _BY_VALUE else (name, kind, id(value))
+            found = encoded.get(key)
+            if found is None:
+                alone = audit_pb2.DecisionRecord()
+                map_to_pb({name: value}, alone.attributes, "attributes")
+                found = encoded[key] = value, alone.SerializeToString()
+            parts.append(found[1])
+        # Messages that follow each other are one message that has the fields of both.
+        entry.MergeFromString(b"".join(parts))
+
+
 def canonical_digest(admitted: Admitted) -> bytes:
     """SHA-256 of the canonical form of a request that came without a door."""
     request, attributes = admitted.request, admitted.sent
@@ -153,7 +195,7 @@ def _select(
     found: dict[str, Value] = {}
     for path, name in paths:
         if name == _NOW:
-            found[_NOW] = Timestamp(now_ns)
+            found[_NOW] = _moment(now_ns)
             continue
         value: object = attributes
         for length, step in enumerate(path):
@@ -169,14 +211,29 @@ def _select(
     return found
 
 
+@functools.lru_cache(maxsize=4)
+def _moment(now_ns: int) -> Timestamp:
+    """One for all questions of a batch."""
+    return Timestamp(now_ns)
+
+
 def _written(path: Path) -> str:
     return path[0] + "".join(map(member, path[1:]))
 
 
 def build_entry(
-    decision: Decision, evidence: Evidence, bytes_max: int = ENTRY_BYTES_MAX
+    decision: Decision,
+    evidence: Evidence,
+    bytes_max: int = ENTRY_BYTES_MAX,
+    shared: Shared | None = None,
 ) -> audit_pb2.DecisionRecord:
     """The record of a decision, at most `bytes_max` bytes, of which half of the default will do.
+
+    Args:
+        decision: the answer.
+        evidence: what it was made from.
+        bytes_max: as said.
+        shared: of its batch, if it is part of one: then caller and bundle are left out.
 
     Raises:
         InvalidRequestError: an attribute or obligation has no encoding; what
@@ -184,11 +241,14 @@ def build_entry(
     """
     request = evidence.request
     text = _same if evidence.admitted else _text
+    bundle = decision.bundle
+    if shared is not None and bundle == shared.bundle:
+        bundle = None
     entry = audit_pb2.DecisionRecord(
         decision_id=decision.decision_id,
         request_id=text(request.request_id),
         tenant=text(request.tenant),
-        caller=caller_ref(evidence.caller),
+        caller=None if shared else caller_ref(evidence.caller),
         subject={"type": text(request.subject.type), "id": text(request.subject.id)},
         action=text(request.action.name),
         resource_type=text(request.resource.type),
@@ -199,7 +259,7 @@ def build_entry(
         # The model's numbers are the wire's.
         cause=cast("pb.Cause", decision.cause.value),
         rules=decision.rules,
-        bundle=None if decision.bundle is None else bundle_to_pb(decision.bundle),
+        bundle=None if bundle is None else bundle_to_pb(bundle),
         # Bounded by `pdp.schema_check`.
         schema_violation=decision.schema_violation,
     )
@@ -210,7 +270,10 @@ def build_entry(
     if evidence.http is not None:
         entry.door = EXT_AUTHZ
         entry.http.CopyFrom(evidence.http)
-    map_to_pb(evidence.attributes, entry.attributes, "attributes")
+    if shared is None:
+        map_to_pb(evidence.attributes, entry.attributes, "attributes")
+    else:
+        shared.write(evidence.attributes, entry)
     for obligation in decision.obligations:
         obligation_to_pb(obligation, entry.obligations.add())
     # Reasons are not written down: rule and bundle say what they were.
