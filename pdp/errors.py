@@ -15,6 +15,7 @@
     │   └── TokenRefusedError    a subject token proves nothing (`pdp.identity.token`)
     ├── KeySetError              the token issuer's: its keys cannot be used
     ├── ConfigurationError       the operator's
+    ├── CrewError                the machine's: a process of this PDP does not stay alive
     └── SpoolError               the disk's: a record is not durable
         └── SpoolSuppressedError a denial was counted in place of being recorded
 
@@ -156,6 +157,10 @@ class KeySetError(PdpError):
 
 class ConfigurationError(PdpError):
     """The operator's configuration cannot be run with."""
+
+
+class CrewError(PdpError):
+    """A process of a PDP of several processes does not start, or ends again and again."""
 
 
 class SpoolError(PdpError):

@@ -36,15 +36,21 @@ class Telemetry:
         stream: where lines go, or None: nowhere.
         level: the lowest that is written, of `LEVELS`.
         clock_ns: wall clock for the time stamps.
+        process: which of several processes of one PDP this is, if there are several.
     """
 
     def __init__(
-        self, stream: TextIO | None, clock_ns: Callable[[], int], level: str = "info"
+        self,
+        stream: TextIO | None,
+        clock_ns: Callable[[], int],
+        level: str = "info",
+        process: str = "",
     ) -> None:
         self.counters: Counter[tuple[str, ...]] = Counter()
         self._stream = stream
         self._clock_ns = clock_ns
         self._rank = LEVELS.index(level)
+        self._always = {"process": process} if process else {}
         self._lines: queue.Queue[str] = queue.Queue(_WAITING_MAX)
         self._thread: threading.Thread | None = None
         if stream is not None:
@@ -65,7 +71,8 @@ class Telemetry:
         """
         if self._thread is None or LEVELS.index(level) < self._rank:
             return
-        line = {"time": format_timestamp(self._clock_ns()), "level": level, "event": event}
+        time = format_timestamp(self._clock_ns())
+        line = {"time": time, "level": level, "event": event} | self._always
         try:
             self._lines.put_nowait(json.dumps(line | fields, default=str) + "\n")
         except queue.Full:

@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from pdp.audit.archiving import Archived
     from pdp.audit.findings import Survey
     from pdp.audit.log import Opened
     from pdp.audit.problems import Place
     from pdp.audit.survey import Progress
+    from pdp.model import RecordRef
 
 _FOLDERS = typer.Argument(
     metavar="FOLDER...", help="A spool, its archives; in any order.", show_default=False
@@ -62,7 +64,8 @@ def verify(
     Each record carries the hash of the one before it, so what was changed,
     removed, moved or repeated is named. That newer records were cut off shows
     only against a head from elsewhere: every response has one. Reads only; the
-    PDP may be running.
+    PDP may be running. Each worker of a PDP has a log of its own, and all of
+    them are verified.
 
     Exit code 0: it holds, and the heads are in it. 1: it does not hold. 2: it
     cannot be read. 3: it holds, but no head was given, so its tail is
@@ -74,20 +77,26 @@ def verify(
     """
     from pdp.audit.disk import RealDisk
     from pdp.audit.log import parse_head
+    from pdp.audit.orphans import logs_in
     from pdp.audit.survey import survey
     from pdp.cli import EXIT_REFUSED, EXIT_UNANCHORED
 
-    heads = [parse_head(text) for text in head or ()]
-    with _progress("verifying") as progress:
-        found = survey(folders, RealDisk(), heads=heads, progress=progress)
-    _insist_on_segments(folders, found)
-    if as_json:
-        _print_json(_verdict(found))
-    else:
-        _print_verdict(found)
-    if found.problems.count:
+    heads = _by_worker([parse_head(text) for text in head or ()])
+    logs = logs_in(folders, RealDisk())
+    surveys: dict[int, Survey] = {}
+    for worker, spools in logs.items():
+        with _progress("verifying") as progress:
+            # A log that is alone is told all heads: also one that is not its own is then told.
+            every = [head for some in heads.values() for head in some]
+            its = every if len(logs) == 1 else heads.pop(worker, [])
+            surveys[worker] = survey(spools, RealDisk(), heads=its, progress=progress)
+        _insist_on_segments(spools, surveys[worker])
+    if len(logs) > 1:
+        _insist_on_logs(heads)
+    _print_verdicts(surveys, as_json=as_json)
+    if any(found.problems.count for found in surveys.values()):
         raise typer.Exit(EXIT_REFUSED)
-    if found.anchor is None:
+    if any(found.anchor is None for found in surveys.values()):
         raise typer.Exit(EXIT_UNANCHORED)
 
 
@@ -105,7 +114,7 @@ def show(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
-    """Show records, oldest first.
+    """Show records, oldest first; of several workers, one after the other.
 
     With a filter only decisions are shown, without one the spool's own
     statements too. Shows what can be read; whether it is what was written, says
@@ -116,6 +125,7 @@ def show(
         pdp audit show /var/lib/pdp/spool --effect permit --since 2026-11-01
     """
     from pdp.audit.disk import RealDisk
+    from pdp.audit.orphans import logs_in
     from pdp.audit.reading import Filter, as_dict, as_line
     from pdp.audit.survey import survey
     from pdp.cli.terminal import err, out
@@ -131,12 +141,14 @@ def show(
         else:
             out_line(as_line(record) + "\n")
 
-    found = survey(folders, RealDisk(), visit=visit)
-    _insist_on_segments(folders, found)
-    if found.problems.count:
-        err.print(
-            f"warning: {found.problems.count} findings: `pdp audit verify` names them", markup=False
-        )
+    for spools in logs_in(folders, RealDisk()).values():
+        found = survey(spools, RealDisk(), visit=visit)
+        _insist_on_segments(spools, found)
+        if found.problems.count:
+            err.print(
+                f"warning: {found.problems.count} findings: `pdp audit verify` names them",
+                markup=False,
+            )
 
 
 def archive(
@@ -151,7 +163,8 @@ def archive(
 ) -> None:
     """Verify the spool, copy its sealed segments, sync, compare, then remove them.
 
-    The segment in use stays. It may be interrupted at any point and run again.
+    The segment in use stays. Logs of several workers go to folders of the same
+    names below the destination. It may be interrupted at any point and run again.
     The log goes on to verify as a whole, archive and spool together:
 
         pdp audit archive /var/lib/pdp/spool /mnt/archive/pdp-1
@@ -164,20 +177,36 @@ def archive(
     from pdp.audit.archiving import archive as move
     from pdp.audit.disk import RealDisk
     from pdp.audit.log import head_text
+    from pdp.audit.orphans import logs_in
+    from pdp.cli.terminal import out
+    from pdp.config.settings import worker_folder
+
+    logs = logs_in([spool], RealDisk())
+    if len(logs) > 1 or 0 not in logs:
+        RealDisk().make_directory(destination)
+    results: dict[str, dict[str, Any]] = {}
+    for worker, (folder,) in logs.items():
+        place = destination if worker == 0 else worker_folder(destination, worker)
+        with _progress("verifying") as progress:
+            done = move(folder, place, RealDisk(), damaged_too=damaged, progress=progress)
+        results[f"worker-{worker}"] = {
+            "segments": done.segments,
+            "bytes": done.size,
+            "head": head_text(done.head) if done.head else None,
+            "damage": done.damage,
+        }
+        if not as_json:
+            if len(logs) > 1:
+                out.print(f"worker {worker}:", markup=False)
+            _print_archived(done)
+    if as_json:
+        _print_json(results if len(results) > 1 else next(iter(results.values())))
+
+
+def _print_archived(done: Archived) -> None:
+    from pdp.audit.log import head_text
     from pdp.cli.terminal import err, out
 
-    with _progress("verifying") as progress:
-        done = move(spool, destination, RealDisk(), damaged_too=damaged, progress=progress)
-    if as_json:
-        _print_json(
-            {
-                "segments": done.segments,
-                "bytes": done.size,
-                "head": head_text(done.head) if done.head else None,
-                "damage": done.damage,
-            }
-        )
-        return
     if not done.segments:
         out.print("nothing to move: only the segment in use is there")
         return
@@ -186,6 +215,41 @@ def archive(
         out.print(f"head of the archive: {head_text(done.head)}", markup=False)
     if done.damage:
         err.print(f"warning: {done.damage} findings were moved as they are", markup=False)
+
+
+def _by_worker(heads: list[RecordRef]) -> dict[int, list[RecordRef]]:
+    """Heads, by the worker whose log they are of."""
+    from pdp.audit.log import PdpId
+
+    found: dict[int, list[RecordRef]] = {}
+    for head in heads:
+        writer = PdpId.parse(head.pdp_id)
+        found.setdefault(writer.worker if writer else 0, []).append(head)
+    return found
+
+
+def _insist_on_logs(heads: dict[int, list[RecordRef]]) -> None:
+    """A head of a log that is not here proves nothing about those that are."""
+    from pdp.errors import ConfigurationError
+
+    for left in heads.values():
+        raise ConfigurationError(
+            f"there is no log of `{left[0].pdp_id}` in these folders: name the one it is in"
+        )
+
+
+def _print_verdicts(surveys: dict[int, Survey], *, as_json: bool) -> None:
+    """One as it always was; of several, each by its worker."""
+    from pdp.cli.terminal import out
+
+    if as_json:
+        verdicts = {f"worker-{worker}": _verdict(found) for worker, found in surveys.items()}
+        _print_json(verdicts if len(verdicts) > 1 else next(iter(verdicts.values())))
+        return
+    for worker, found in surveys.items():
+        if len(surveys) > 1:
+            out.print(f"worker {worker}:", markup=False)
+        _print_verdict(found)
 
 
 def _insist_on_segments(folders: list[Path], found: Survey) -> None:

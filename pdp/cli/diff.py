@@ -119,25 +119,27 @@ def _play(work: Replay, paths: list[Path]) -> None:
     folders = [path for path in paths if path.is_dir()]
     if folders:
         from pdp.audit.disk import RealDisk
+        from pdp.audit.orphans import logs_in
         from pdp.audit.survey import survey
         from pdp.cli.terminal import err
 
-        with _bar("replaying records") as progress:
-            found = survey(
-                folders,
-                RealDisk(),
-                visit=lambda _, record: work.take_record(record),
-                progress=progress,
-            )
-        if not found.segments:
-            where = ", ".join(f"`{folder}`" for folder in folders)
-            raise ConfigurationError(f"no segments in {where}: name the folder of a record")
-        if found.problems.count:
-            err.print(
-                f"warning: the log does not hold, {found.problems.count} findings:"
-                " `pdp audit verify` names them",
-                markup=False,
-            )
+        for spools in logs_in(folders, RealDisk()).values():
+            with _bar("replaying records") as progress:
+                found = survey(
+                    spools,
+                    RealDisk(),
+                    visit=lambda _, record: work.take_record(record),
+                    progress=progress,
+                )
+            if not found.segments:
+                where = ", ".join(f"`{spool}`" for spool in spools)
+                raise ConfigurationError(f"no segments in {where}: name the folder of a record")
+            if found.problems.count:
+                err.print(
+                    f"warning: the log does not hold, {found.problems.count} findings:"
+                    " `pdp audit verify` names them",
+                    markup=False,
+                )
     for path in paths:
         if path not in folders:
             _play_file(work, path)

@@ -36,6 +36,13 @@ def serve(
         pdp serve --config pdp.toml
     """
     from pdp.config import load_settings
+
+    settings = load_settings(config)
+    if settings.workers > 1:
+        from pdp.server.crew.parent import run_crew
+
+        run_crew(settings)
+        return
     from pdp.server.process import run
 
-    run(load_settings(config))
+    run(settings)

@@ -155,6 +155,7 @@ class Document(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     reflection: bool = False
     envoy: bool = False
+    workers: Annotated[_Count, Field(le=64)] = 1
     tls: TlsSection
     bundle: BundleSection
     record: RecordSection

@@ -219,6 +219,7 @@ class _Builder:
             issuers=issuers,
             reflection=document.reflection,
             envoy=document.envoy,
+            workers=document.workers,
         )
 
     def _check_instance(self) -> None:
@@ -278,12 +279,15 @@ class _Builder:
     def _record(self, record: RecordSection) -> RecordSettings | None:
         folder = self._folder("record.folder", record.folder)
         try:
+            # What is in the folder is theirs together.
             limits = SpoolLimits(
-                directory_bytes_max=record.directory_bytes_max,
+                directory_bytes_max=record.directory_bytes_max // self.document.workers,
                 segment_bytes_max=record.segment_bytes_max,
             )
         except ConfigurationError as error:
-            self.problems.append(f"`record`: {error}")
+            shared = f" of each of {self.document.workers} `workers`"
+            where = shared if self.document.workers > 1 else ""
+            self.problems.append(f"`record`{where}: {error}")
             return None
         return RecordSettings(folder, limits, Capture(record.capture))
 

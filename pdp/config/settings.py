@@ -90,6 +90,11 @@ class Limits:
     stop_grace_s: float = 10.0  # for calls in flight when the process is told to stop
 
 
+def worker_folder(folder: Path, worker: int) -> Path:
+    """Where a worker of several has its spool: below that of the PDP."""
+    return folder / f"worker-{worker}"
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Everything `pdp serve` needs."""
@@ -104,5 +109,7 @@ class Settings:
     log_level: str = "info"
     authzen: AuthzenSettings | None = None  # None: there is no such door
     issuers: tuple[IssuerSettings, ...] = ()  # of subject tokens
+    workers: int = 1  # processes that answer; 1: this one alone
+    worker: int = 0  # which of them this process is; 0: there are no others
     reflection: bool = False  # whether the server tells its API to who asks
     envoy: bool = False  # whether Envoy may ask about HTTP requests

@@ -153,7 +153,7 @@ class Session:
                         self._clock,
                         telemetry,
                         self._listening,
-                        self._recorder,
+                        recorder_of=self._recorder,
                     )
                 )
             finally:

@@ -73,6 +73,7 @@ class Server:
         clock: time.
         telemetry: counters and logs.
         tokens: verifies subject tokens.
+        shared: whether other workers of this PDP listen there too; their parent holds the port.
 
     Attributes:
         authzen: the door for HTTP, if there is one.
@@ -90,7 +91,9 @@ class Server:
         clock: Clock,
         telemetry: Telemetry,
         tokens: TokenVerifier | None = None,
+        shared: bool = False,
     ) -> None:
+        self._shared = shared
         self._snapshots = snapshots
         self._recorder = recorder
         self._listen = listen
@@ -119,7 +122,7 @@ class Server:
         self._streams = StreamDoor(door, telemetry)
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]
         self._server = grpc.aio.server(
-            options=server_options(limits, self._age_s),
+            options=server_options(limits, self._age_s, shared=shared),
             maximum_concurrent_rpcs=limits.concurrent_calls_max,
         )
         self._server.add_generic_rpc_handlers((handlers(door, batches, self._streams),))
@@ -145,7 +148,8 @@ class Server:
         if envoy:
             self._envoy_state = ""
             self._server.add_generic_rpc_handlers((self._envoy_handlers(),))
-        check_free(self._listen)
+        if not self._shared:
+            check_free(self._listen)
         try:
             port = self._server.add_secure_port(str(self._listen), self._handshakes.credentials)
         except RuntimeError:
@@ -180,7 +184,9 @@ class Server:
             offer=authzen,
         )
         bounds = Bounds(self._limits.connections_max, self._age_s)
-        return AuthzenListener(door, self._identity, authzen.listen, bounds, self._telemetry)
+        return AuthzenListener(
+            door, self._identity, authzen.listen, bounds, self._telemetry, shared=self._shared
+        )
 
     async def start(self) -> None:
         """Serve. Health is right from the first answer on."""
@@ -292,11 +298,13 @@ def connection_age_s(limits: Limits, identity: ServerSvid) -> float:
     return max(1.0, min(limits.connection_age_max_s, life_s / 2) / 1.1)
 
 
-def server_options(limits: Limits, connection_age_s: float) -> list[tuple[str, int]]:
+def server_options(
+    limits: Limits, connection_age_s: float, *, shared: bool = False
+) -> list[tuple[str, int]]:
     """Channel arguments; names and units are gRPC's."""
     return [
-        # Two processes on one port would share the callers between them.
-        ("grpc.so_reuseport", 0),
+        # Two processes on one port share the callers between them: workers of one PDP, only.
+        ("grpc.so_reuseport", int(shared)),
         # Ours is the limit that names itself; a little above it gRPC does not even read on.
         ("grpc.max_receive_message_length", limits.message_bytes_max + _ABOVE_LIMIT_BYTES),
         # Compression bombs: a question is small, nobody needs to compress it.

@@ -22,9 +22,8 @@ import asyncio
 import contextlib
 import gc
 import json
-import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Final
 
 import uvloop
@@ -41,8 +40,11 @@ from pdp.identity.token import TokenVerifier
 from pdp.server.authzen.pages import Offer, load_offer
 from pdp.server.key_upkeep import KeyWatch
 from pdp.server.listener import DurableRecorder, Server, check_free
+from pdp.server.orphans import recover_orphans
+from pdp.server.poll_log import tell_poll
 from pdp.server.scheduling import helping_threads
-from pdp.server.upkeep import IdentityWatch, poll_forever, tell_poll
+from pdp.server.signals import Signals
+from pdp.server.upkeep import IdentityWatch, poll_forever
 from pdp.telemetry import Telemetry
 
 # Objects that are more than were freed, from one search for cycles to the next; 700 by default.
@@ -75,6 +77,10 @@ def _say_listening(address: Address) -> None:
     sys.stdout.flush()
 
 
+# What keeps the bundle current while a server serves.
+Polls = Callable[[Server], Coroutine[None, None, None]]
+
+
 def _plain(spool: Spool) -> DurableRecorder:
     return spool
 
@@ -85,7 +91,9 @@ async def serve(
     clock: Clock,
     telemetry: Telemetry,
     listening: Callable[[Address], None],
+    *,
     recorder_of: Callable[[Spool], DurableRecorder] = _plain,
+    polls: Polls | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT; what `pdp serve` and `pdp dev` have in common.
 
@@ -96,12 +104,13 @@ async def serve(
         telemetry: counters and logs.
         listening: called once, on the event loop, when there are answers.
         recorder_of: what records go through on their way to the spool.
+        polls: keeps the bundle current until it is cancelled; by default looks at the store.
 
     Raises:
         ConfigurationError, BundleError, SpoolError: as `run`.
     """
     keeper.anchor.check_place(settings.tls.trust_domain, settings.listen.host)
-    signals = _Signals()
+    signals = Signals()
     telemetry.log("info", "starting", version=pdp.__version__, instance=settings.instance)
     # (1) The settings were judged when they were read.
     identity = load_server_svid(settings.tls, clock.wall_ns())
@@ -115,7 +124,9 @@ async def serve(
         tell_poll(telemetry, await asyncio.to_thread(keeper.start))
         tokens, key_watches = await _read_keys(settings, clock, telemetry)
         with helping_threads():
-            # (4) Also makes durable what an earlier boot left.
+            # (4) Also makes durable what an earlier boot left, or workers that are no more.
+            if settings.worker == 0:
+                await asyncio.to_thread(recover_orphans, settings, telemetry)
             spool = await asyncio.to_thread(_open_spool, settings, clock)
             opened.push_async_callback(asyncio.to_thread, spool.close)
             telemetry.log("info", "spool_opened", pdp_id=spool.pdp_id)
@@ -129,13 +140,17 @@ async def serve(
                 clock=clock,
                 telemetry=telemetry,
                 tokens=tokens,
+                shared=settings.worker > 0,
             )
             # A server that was bound must be stopped, or its port stays taken.
             opened.push_async_callback(server.stop, 0)
             address = await server.bind(authzen, reflect=settings.reflection, envoy=settings.envoy)
         # (5) From here on there are answers.
         await server.start()
-        upkeep = _kept_current(settings, keeper, server, identity, clock, telemetry)
+        interval_s = settings.poll_interval_s
+        polling = polls(server) if polls else poll_forever(keeper, server, interval_s, telemetry)
+        upkeep = [asyncio.create_task(polling)]
+        upkeep.append(_certificates_kept_current(settings, server, identity, clock, telemetry))
         upkeep += [asyncio.create_task(each.forever()) for each in key_watches]
         _settle_heap()
         telemetry.log("info", "listening", address=str(address), port=address.port)
@@ -154,10 +169,13 @@ def _check_ports(settings: Settings) -> Offer | None:
     Raises:
         ConfigurationError: it cannot, or a port is not free.
     """
-    check_free(settings.listen)
+    alone = settings.worker == 0  # else the parent holds the ports
+    if alone:
+        check_free(settings.listen)
     if settings.authzen is None:
         return None
-    check_free(settings.authzen.listen, "authzen.listen")
+    if alone:
+        check_free(settings.authzen.listen, "authzen.listen")
     return load_offer(settings.authzen, settings.bundle.tenants)
 
 
@@ -172,48 +190,21 @@ async def _read_keys(
     return tokens, watches
 
 
-def _kept_current(
+def _certificates_kept_current(
     settings: Settings,
-    keeper: BundleKeeper,
     server: Server,
     identity: ServerSvid,
     clock: Clock,
     telemetry: Telemetry,
-) -> list[asyncio.Task[None]]:
-    """What looks after the bundle and our own certificate until it is cancelled."""
+) -> asyncio.Task[None]:
+    """What looks after our own certificate until it is cancelled."""
     files = IdentityFiles(settings.tls, identity, clock.wall_ns)
     watch = IdentityWatch(files, server, clock, telemetry)
-    polls = poll_forever(keeper, server, settings.poll_interval_s, telemetry)
-    looks = watch.forever(settings.tls.poll_interval_s)
-    return [asyncio.create_task(task) for task in (polls, looks)]
-
-
-class _Signals:
-    """What the process was told. Make it on the event loop.
-
-    Attributes:
-        first: set by the first signal.
-        second: set by the second.
-        kindly: whether the first was SIGTERM, which somebody who balances load sends.
-    """
-
-    def __init__(self) -> None:
-        self.first = asyncio.Event()
-        self.second = asyncio.Event()
-        self.kindly = False
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, self._received, number)
-
-    def _received(self, number: signal.Signals) -> None:
-        if self.first.is_set():
-            self.second.set()
-        else:
-            self.kindly = number == signal.SIGTERM
-            self.first.set()
+    return asyncio.create_task(watch.forever(settings.tls.poll_interval_s))
 
 
 async def _wind_down(
-    server: Server, limits: Limits, signals: _Signals, telemetry: Telemetry
+    server: Server, limits: Limits, signals: Signals, telemetry: Telemetry
 ) -> None:
     """Steps 6 and 7."""
     drain_s = limits.drain_s if signals.kindly else 0.0
@@ -247,5 +238,9 @@ def _settle_heap() -> None:
 def _open_spool(settings: Settings, clock: Clock) -> Spool:
     record = settings.record
     return Spool.open(
-        record.folder, settings.instance, limits=record.limits, clock_ns=clock.wall_ns
+        record.folder,
+        settings.instance,
+        settings.worker,
+        limits=record.limits,
+        clock_ns=clock.wall_ns,
     )

@@ -14,6 +14,7 @@ from pdp.decision_point import Clock, SnapshotSource
 from pdp.identity.rotation import SETTLE_S, IdentityFiles, Look
 from pdp.identity.server_svid import ServerSvid
 from pdp.server.listener import Server
+from pdp.server.poll_log import tell_poll
 from pdp.telemetry import Telemetry
 from pdp.values import NANOS
 
@@ -50,12 +51,6 @@ async def poll_forever(
             tell_poll(telemetry, result)
         telemetry.count("polls", result.outcome)
         outcome = result.outcome
-
-
-def tell_poll(telemetry: Telemetry, result: PollResult) -> None:
-    """Log what a poll brought."""
-    level = "info" if result.verified else "error"
-    telemetry.log(level, f"bundle_{result.outcome}", detail=result.detail)
 
 
 class IdentityWatch:

@@ -47,6 +47,7 @@ class AuthzenListener:
         listen: where. Port 0 takes a free one.
         bounds: of connections.
         telemetry: counters.
+        shared: whether other workers of this PDP listen there too.
 
     Attributes:
         address: where it listens.
@@ -60,6 +61,8 @@ class AuthzenListener:
         listen: Address,
         bounds: Bounds,
         telemetry: Telemetry,
+        *,
+        shared: bool = False,
     ) -> None:
         self.door = door
         self.address = listen
@@ -87,6 +90,7 @@ class AuthzenListener:
         # Not bound yet.
         family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
         self._socket = socket.socket(family, socket.SOCK_STREAM)
+        self._shared = shared
         self._server: asyncio.Server | None = None
 
     async def bind(self) -> Address:
@@ -98,6 +102,8 @@ class AuthzenListener:
         host, port = self.address.host, self.address.port
         try:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if self._shared:
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             self._socket.bind((host, port))
         except OSError as error:
             why = (error.strerror or str(error)).lower()
