@@ -23,7 +23,12 @@ PAGE = ROOT / "docs" / "operations.md"
 LINKING = (PAGE, ROOT / "SECURITY.md", ROOT / "docs" / "deploy" / "README.md")
 RUNBOOK = (
     *("First start", "A bundle is refused", "STALE", "The clock"),
-    *("The disk is full, slow or broken", "Overload", "Rotation of keys and certificates"),
+    *(
+        "The disk is full, slow or broken",
+        "Overload",
+        "Workers",
+        "Rotation of keys and certificates",
+    ),
     *("A state file is damaged", "Restoring or replacing a node", "Upgrading"),
 )
 

@@ -26,7 +26,17 @@ from tests.conftest import ROOT
 
 FOLDER = ROOT / "docs" / "threat-model"
 PAGE = FOLDER / "README.md"
-FLOWS = ("decide", "bundle", "record", "serve", "client", "explain", "authzen", "identity")
+FLOWS = (
+    "decide",
+    "bundle",
+    "record",
+    "serve",
+    "client",
+    "explain",
+    "authzen",
+    "identity",
+    "workers",
+)
 
 STRIDE = {
     "S": "spoofing",

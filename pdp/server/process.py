@@ -113,9 +113,7 @@ async def serve(
     signals = Signals()
     telemetry.log("info", "starting", version=pdp.__version__, instance=settings.instance)
     # (1) The settings were judged when they were read.
-    identity = load_server_svid(settings.tls, clock.wall_ns())
-    for warning in identity.warnings:
-        telemetry.log("warning", "tls", detail=warning)
+    identity = _read_identity(settings, clock, telemetry)
     # (2) Told now rather than after half a minute of other work; taken in step 5.
     authzen = _check_ports(settings)
     async with contextlib.AsyncExitStack() as opened:
@@ -125,11 +123,8 @@ async def serve(
         tokens, key_watches = await _read_keys(settings, clock, telemetry)
         with helping_threads():
             # (4) Also makes durable what an earlier boot left, or workers that are no more.
-            if settings.worker == 0:
-                await asyncio.to_thread(recover_orphans, settings, telemetry)
-            spool = await asyncio.to_thread(_open_spool, settings, clock)
+            spool = await asyncio.to_thread(_open_spool, settings, clock, telemetry)
             opened.push_async_callback(asyncio.to_thread, spool.close)
-            telemetry.log("info", "spool_opened", pdp_id=spool.pdp_id)
             server = Server(
                 identity,
                 keeper,
@@ -147,8 +142,7 @@ async def serve(
             address = await server.bind(authzen, reflect=settings.reflection, envoy=settings.envoy)
         # (5) From here on there are answers.
         await server.start()
-        interval_s = settings.poll_interval_s
-        polling = polls(server) if polls else poll_forever(keeper, server, interval_s, telemetry)
+        polling = (polls or _polls_of_the_store(settings, keeper, telemetry))(server)
         upkeep = [asyncio.create_task(polling)]
         upkeep.append(_certificates_kept_current(settings, server, identity, clock, telemetry))
         upkeep += [asyncio.create_task(each.forever()) for each in key_watches]
@@ -161,6 +155,21 @@ async def serve(
         for task in upkeep:
             task.cancel()
     telemetry.log("info", "stopped")
+
+
+def _read_identity(settings: Settings, clock: Clock, telemetry: Telemetry) -> ServerSvid:
+    """Our certificate, and what is odd about it in the log."""
+    identity = load_server_svid(settings.tls, clock.wall_ns())
+    for warning in identity.warnings:
+        telemetry.log("warning", "tls", detail=warning)
+    return identity
+
+
+def _polls_of_the_store(settings: Settings, keeper: BundleKeeper, telemetry: Telemetry) -> Polls:
+    def polls(server: Server) -> Coroutine[None, None, None]:
+        return poll_forever(keeper, server, settings.poll_interval_s, telemetry)
+
+    return polls
 
 
 def _check_ports(settings: Settings) -> Offer | None:
@@ -235,12 +244,17 @@ def _settle_heap() -> None:
     gc.set_threshold(_COLLECT_EVERY, 10, 10)
 
 
-def _open_spool(settings: Settings, clock: Clock) -> Spool:
+def _open_spool(settings: Settings, clock: Clock, telemetry: Telemetry) -> Spool:
     record = settings.record
-    return Spool.open(
+    if settings.worker == 0:
+        # Of several workers, the parent did.
+        recover_orphans(settings, telemetry)
+    spool = Spool.open(
         record.folder,
         settings.instance,
         settings.worker,
         limits=record.limits,
         clock_ns=clock.wall_ns,
     )
+    telemetry.log("info", "spool_opened", pdp_id=spool.pdp_id)
+    return spool

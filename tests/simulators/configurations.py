@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from pdp.authoring.throwaway import ThrowawayAuthority
+from pdp.bundle import BundleSettings
+from pdp.config.settings import Address, RecordSettings, Settings, TlsSettings
 from tests.simulators.certificates import TRUST_DOMAIN
 
 Tree = dict[str, Any]
@@ -82,3 +84,15 @@ def _value(value: Any) -> str:
 def _text(text: str) -> str:
     # JSON's strings are TOML's, but for DEL.
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007F")
+
+
+def good_settings() -> Settings:
+    """Settings of files that need not be there."""
+    folder = Path("/var/lib/pdp")
+    return Settings(
+        instance="pdp-1",
+        listen=Address("127.0.0.1", 0),
+        tls=TlsSettings(TRUST_DOMAIN, folder / "pem", folder / "key", folder / "trust"),
+        bundle=BundleSettings("repository", folder / "root.json", folder / "state"),
+        record=RecordSettings(folder / "record"),
+    )

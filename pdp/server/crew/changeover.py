@@ -11,7 +11,8 @@ INVARIANT: from the moment at which the first worker decides by a revision,
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 # For verifying and compiling, all workers at the same time. Until then all decide as before.
@@ -79,30 +80,24 @@ class Steps:
     """What is to be done now.
 
     Attributes:
-        switch: workers to be told.
+        switch: workers to be told, and to what.
         end: workers to be ended.
         done: what was completed with this.
     """
 
-    switch: tuple[int, ...] = ()
+    switch: Mapping[int, Edition] = field(default_factory=dict)
     end: tuple[int, ...] = ()
     done: Done | None = None
 
 
 class Changeover:
-    """Follows all workers. Feed it `told` and `gone`, then do what `look` says."""
+    """Follows all workers. Feed it `told` and `gone`, then do what `look` says, again and again."""
 
     def __init__(self) -> None:
         self._workers: dict[int, Told] = {}
         self._target: Edition | None = None
         self._seen_s = 0.0
-        self._ordered_s: float | None = None
-        self._ordered: set[int] = set()
-
-    @property
-    def target(self) -> Edition | None:
-        """What workers change over to at present."""
-        return self._target
+        self._apart_s: float | None = None
 
     def told(self, worker: int, said: Told) -> None:
         """A worker said where it is."""
@@ -111,7 +106,6 @@ class Changeover:
     def gone(self, worker: int) -> None:
         """A worker ended; it answers nobody."""
         self._workers.pop(worker, None)
-        self._ordered.discard(worker)
 
     def editions(self) -> dict[int, Edition | None]:
         """What each worker decides by."""
@@ -119,36 +113,44 @@ class Changeover:
 
     def look(self, now_s: float) -> Steps:
         """What follows from what was told until now."""
-        newest = max(
-            (e for said in self._workers.values() for e in (said.decides, said.prepared) if e),
-            default=None,
-        )
-        if newest is None:
+        # Whoever has no bundle permits nothing: nobody waits for it.
+        workers = {w: said for w, said in self._workers.items() if said.decides is not None}
+        decided = max((s.decides for s in workers.values() if s.decides), default=None)
+        prepared = max((s.prepared for s in workers.values() if s.prepared), default=None)
+        newest = max((edition for edition in (decided, prepared) if edition), default=None)
+        if newest is None or decided is None:
             return Steps()
-        if all(said.decides == newest for said in self._workers.values()):
-            return self._finish(newest)
+        if newest == decided and all(said.decides == newest for said in workers.values()):
+            return self._finish(newest, workers)
         if newest != self._target:
-            self._target, self._seen_s, self._ordered_s = newest, now_s, None
-            self._ordered = set()
-        return self._order(newest, now_s)
+            self._target, self._seen_s = newest, now_s
+        behind = {w: said for w, said in workers.items() if said.decides != decided}
+        if behind:
+            return self._together(behind, decided, now_s)
+        self._apart_s = None
+        ready = {w for w, said in workers.items() if said.prepared == newest}
+        if len(ready) < len(workers) and now_s - self._seen_s < PREPARE_S:
+            return Steps()
+        return Steps(dict.fromkeys(sorted(ready), newest))
 
-    def _finish(self, newest: Edition) -> Steps:
+    def _finish(self, newest: Edition, workers: Mapping[int, Told]) -> Steps:
+        self._apart_s = None
         if self._target != newest:
             return Steps()
         self._target = None
-        moments = [said.since_s for said in self._workers.values()]
+        moments = [said.since_s for said in workers.values()]
         return Steps(done=Done(newest, max(moments) - min(moments)))
 
-    def _order(self, newest: Edition, now_s: float) -> Steps:
-        behind = {w for w, said in self._workers.items() if said.decides != newest}
-        if self._ordered_s is None:
-            ready = all(self._workers[worker].prepared == newest for worker in behind)
-            # Somebody may decide by it already: a worker that has just started.
-            begun = len(behind) < len(self._workers)
-            if not (ready or begun or now_s - self._seen_s >= PREPARE_S):
-                return Steps()
-            self._ordered_s = now_s
-        due = {w for w in behind if self._workers[w].prepared == newest} - self._ordered
-        self._ordered |= due
-        late = behind if now_s - self._ordered_s >= SWITCH_S else set()
-        return Steps(tuple(sorted(due - late)), tuple(sorted(late)))
+    def _together(self, behind: Mapping[int, Told], decided: Edition, now_s: float) -> Steps:
+        """Workers decide by different editions: those that are behind follow now, or end."""
+        if self._apart_s is None:
+            self._apart_s = now_s
+        if now_s - self._apart_s >= SWITCH_S:
+            return Steps(end=tuple(sorted(behind)))
+        return Steps(
+            {
+                worker: said.prepared
+                for worker, said in sorted(behind.items())
+                if said.prepared is not None and said.prepared >= decided
+            }
+        )

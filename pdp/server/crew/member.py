@@ -39,6 +39,7 @@ class Member:
     Args:
         order: what it is to be.
         heard: called with what it says.
+        started: called with its process id, at each start.
 
     Attributes:
         order: what it is to be.
@@ -46,11 +47,17 @@ class Member:
         restarts: its ends.
     """
 
-    def __init__(self, order: Order, heard: Callable[[Member, Letter], None]) -> None:
+    def __init__(
+        self,
+        order: Order,
+        heard: Callable[[Member, Letter], None],
+        started: Callable[[Member, int], None],
+    ) -> None:
         self.order = order
         self.begun = asyncio.Event()
         self.restarts = Restarts()
         self._heard = heard
+        self._started = started
         self._process: asyncio.subprocess.Process | None = None
         self._heard_s: float | None = None
         self._failure = ""
@@ -82,6 +89,7 @@ class Member:
             process_group=0,
         )
         self._process = process
+        self._started(self, process.pid)
         try:
             if process.stdin is None or process.stdout is None:
                 raise RuntimeError("pipes were asked for")

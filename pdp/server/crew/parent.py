@@ -139,7 +139,7 @@ class Crew:
         return held
 
     def _add(self, order: Order) -> Member:
-        member = Member(order, self._heard)
+        member = Member(order, self._heard, self._started)
         self._members.append(member)
         self._lives[member] = asyncio.create_task(self._keep(member), name=order.name)
         return member
@@ -198,6 +198,9 @@ class Crew:
         self._failed.append(error)
         self._ending.set()
 
+    def _started(self, member: Member, pid: int) -> None:
+        self._telemetry.log("info", "process_started", child=member.order.name, pid=pid)
+
     def _heard(self, member: Member, letter: Letter) -> None:
         worker = member.order.settings.worker
         if letter.get("say") != "state" or worker == 0:
@@ -219,7 +222,7 @@ class Crew:
         for member in self._members:
             worker = member.order.settings.worker
             if worker in steps.switch:
-                member.say(do="switch")
+                member.say(do="switch", edition=str(steps.switch[worker]))
             if worker in steps.end:
                 self._telemetry.log("error", "worker_behind", child=member.order.name)
                 member.signal(signal.SIGKILL)

@@ -85,7 +85,8 @@ class Follow:
 
     def heard(self, letter: Letter) -> None:
         """The parent said something."""
-        if letter.get("do") == "switch" and self._follower.prepared is not None:
+        prepared = _edition(self._follower.prepared)
+        if letter.get("do") == "switch" and prepared and letter.get("edition") == prepared:
             self._switch()
 
     async def forever(self, server: Server) -> None:
