@@ -88,7 +88,7 @@ def test_newer_revision_waits_for_the_word(fetcher: Reader) -> None:
     assert worker.poll().outcome == "updated"
     assert (worker.revision, bool(worker.decide())) == (1, True)
     assert fetcher.snapshot is not None
-    assert worker.follower.prepared == fetcher.snapshot.ref
+    assert worker.follower.prepared == fetcher.snapshot.ref.revision
     worker.follower.switch()
     assert (worker.revision, worker.decide().cause) == (2, Cause.RULE)
     assert worker.follower.prepared is None

@@ -11,15 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pdp.server.crew import changeover
-from pdp.server.crew.changeover import PREPARE_S, SWITCH_S, Changeover, Edition, Steps, Told
+from pdp.server.crew.changeover import PREPARE_S, SWITCH_S, Changeover, Steps, Told
 from pdp.server.crew.letters import LINE_BYTES_MAX, Letter, letters
 from pdp.server.crew.restarts import ENDS_MAX, SETTLED_S, Restarts
 
-OLD, NEW, NEWER = (Edition(revision, f"{revision:064x}") for revision in (1, 2, 3))
+OLD, NEW, NEWER = 1, 2, 3
 LOOK_S = 0.1
 
 
-def waiting(decides: Edition | None = OLD, prepared: Edition | None = NEW) -> Told:
+def waiting(decides: int | None = OLD, prepared: int | None = NEW) -> Told:
     """A worker that has verified something newer."""
     return Told(decides, prepared, 0.0)
 
@@ -91,17 +91,8 @@ def test_the_end_of_a_changeover_says_its_skew() -> None:
     made.told(2, Told(NEW, None, 0.75))
     done = made.look(0.8).done
     assert done is not None
-    assert (done.edition, done.skew_s) == (NEW, 0.5)
+    assert (done.revision, done.skew_s) == (NEW, 0.5)
     assert made.look(0.9) == Steps()
-
-
-def test_one_revision_with_two_digests_is_two_editions() -> None:
-    """Workers that decide by different bytes are not of one mind, whatever the number says."""
-    other = Edition(1, "f" * 64)
-    made = crew(Told(OLD, None, 0.0), Told(other, None, 0.0))
-    made.look(0.0)
-    assert made.look(SWITCH_S).end == (1,)
-    assert made.editions() == {1: OLD, 2: other}
 
 
 class Play:
@@ -120,7 +111,7 @@ class Play:
         self.newer_s = newer_s
         self.parent = crew(*(waiting(prepared=None) for _ in delays))
         self.decides = dict.fromkeys(range(1, len(delays) + 1), OLD)
-        self.told: dict[int, tuple[float, Edition]] = {}
+        self.told: dict[int, tuple[float, int]] = {}
         self.apart_s = 0.0
         self.apart_longest_s = 0.0
 
@@ -133,18 +124,18 @@ class Play:
             self.apart_s = self.apart_s + LOOK_S if len(set(self.decides.values())) > 1 else 0.0
             self.apart_longest_s = max(self.apart_longest_s, self.apart_s)
             steps = self.parent.look(now_s)
-            for worker, edition in steps.switch.items():
-                if self.told.get(worker, (0.0, OLD))[1] != edition:
-                    self.told[worker] = (now_s, edition)
+            for worker, revision in steps.switch.items():
+                if self.told.get(worker, (0.0, OLD))[1] != revision:
+                    self.told[worker] = (now_s, revision)
             for worker in steps.end:
                 self.parent.gone(worker)
                 del self.decides[worker]
 
     def _act(self, worker: int, now_s: float) -> None:
         prepare_s, switch_s = self.delays[worker - 1]
-        told_s, edition = self.told.get(worker, (0.0, OLD))
+        told_s, revision = self.told.get(worker, (0.0, OLD))
         if switch_s is not None and now_s >= told_s + switch_s:
-            self.decides[worker] = max(edition, self.decides[worker])
+            self.decides[worker] = max(revision, self.decides[worker])
         prepared = OLD
         if prepare_s is not None and now_s >= prepare_s:
             prepared = NEW
@@ -165,7 +156,7 @@ delays = st.one_of(st.none(), st.floats(0, 20))
 def test_skew_is_bounded_whatever_workers_do(
     workers: list[tuple[float | None, float | None]], newer_s: float
 ) -> None:
-    """Workers that decide by different editions do so for two seconds at most."""
+    """Workers that decide by different revisions do so for two seconds at most."""
     play = Play(workers, newer_s)
     play.run(80.0)
     assert play.apart_longest_s <= 2.0
@@ -189,14 +180,6 @@ def test_changing_over_together_twin_without_guard(monkeypatch: pytest.MonkeyPat
     apart.run(10.0)
     assert together.apart_longest_s < 0.2
     assert apart.apart_longest_s > 0.5
-
-
-@given(text=st.text(max_size=80))
-def test_what_is_no_edition_is_none(text: str) -> None:
-    """Whatever a worker says is read, or is nothing."""
-    found = Edition.parse(text)
-    assert found is None or str(found) == f"{int(text.partition(':')[0])}:{found.digest}"
-    assert Edition.parse(str(NEW)) == NEW
 
 
 def test_pauses_grow_and_begin_anew_once_settled() -> None:

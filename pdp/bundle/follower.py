@@ -9,9 +9,9 @@ worker's own trusted root on.
 INVARIANT: what a worker remembers is never milder than what it remembered
 before, whatever the state folder says.
 
-Two snapshots differ in what they decide exactly when their `ref` differs. One
-with another `ref` is `prepared`, and decides nothing until `switch`: so all
-workers can change over together.
+A snapshot of another revision is `prepared`, and decides nothing until `switch`:
+so all workers can change over together. What is new within a revision, freshness
+or a tenant that could not be loaded before, is in force at once.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from pdp.bundle.settings import BundleSettings
 from pdp.bundle.store import Deadline, KeptStore, Store
 from pdp.cel.limits import EvaluationLimits
 from pdp.errors import BundleError, StateFileError
-from pdp.model import BundleRef
 from pdp.snapshot import Snapshot
 
 
@@ -63,12 +62,12 @@ class BundleFollower(BundleKeeper):
         return self._shown
 
     @property
-    def prepared(self) -> BundleRef | None:
-        """What was verified and waits for `switch`, if anything does."""
+    def prepared(self) -> int | None:
+        """The revision that was verified and waits for `switch`, if any does."""
         newest, shown = self._snapshot, self._shown
-        if newest is None or (shown is not None and shown.ref == newest.ref):
+        if newest is None or (shown is not None and shown.ref.revision == newest.ref.revision):
             return None
-        return newest.ref
+        return newest.ref.revision
 
     def poll(self) -> PollResult:
         """Look whether the fetcher has verified something. Never raises for what it finds."""
@@ -87,7 +86,7 @@ class BundleFollower(BundleKeeper):
         newest, shown = self._snapshot, self._shown
         if newest is None or shown is None:
             return
-        if newest.ref == shown.ref:
+        if newest.ref.revision == shown.ref.revision:
             self._shown = newest
         else:
             self._shown = replace(shown, clock_mark_ns=newest.clock_mark_ns)

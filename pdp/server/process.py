@@ -111,7 +111,6 @@ async def serve(
     """
     keeper.anchor.check_place(settings.tls.trust_domain, settings.listen.host)
     signals = Signals()
-    telemetry.log("info", "starting", version=pdp.__version__, instance=settings.instance)
     # (1) The settings were judged when they were read.
     identity = _read_identity(settings, clock, telemetry)
     # (2) Told now rather than after half a minute of other work; taken in step 5.
@@ -142,8 +141,8 @@ async def serve(
             address = await server.bind(authzen, reflect=settings.reflection, envoy=settings.envoy)
         # (5) From here on there are answers.
         await server.start()
-        polling = (polls or _polls_of_the_store(settings, keeper, telemetry))(server)
-        upkeep = [asyncio.create_task(polling)]
+        polls = polls or _polls_of_the_store(settings, keeper, telemetry)
+        upkeep = [asyncio.create_task(polls(server))]
         upkeep.append(_certificates_kept_current(settings, server, identity, clock, telemetry))
         upkeep += [asyncio.create_task(each.forever()) for each in key_watches]
         _settle_heap()
@@ -159,6 +158,7 @@ async def serve(
 
 def _read_identity(settings: Settings, clock: Clock, telemetry: Telemetry) -> ServerSvid:
     """Our certificate, and what is odd about it in the log."""
+    telemetry.log("info", "starting", version=pdp.__version__, instance=settings.instance)
     identity = load_server_svid(settings.tls, clock.wall_ns())
     for warning in identity.warnings:
         telemetry.log("warning", "tls", detail=warning)

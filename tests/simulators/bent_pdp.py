@@ -129,7 +129,7 @@ def main() -> None:
     controls = Controls(Path(controls_path))
     settings, clock = load_settings(Path(config)), SteppedClock(controls)
 
-    def open_spool(settings: Settings, clock: Clock) -> Spool:
+    def open_spool(settings: Settings, clock: Clock, _: Telemetry) -> Spool:
         record = settings.record
         return Spool.open(
             record.folder,
@@ -151,7 +151,9 @@ def main() -> None:
     keeper = BundleKeeper(settings.bundle, settings.limits.evaluation, clock.wall_ns)
     telemetry = Telemetry(sys.stderr, clock.wall_ns, settings.log_level)
     with patch.object(process, "_open_spool", open_spool):
-        uvloop.run(process.serve(settings, keeper, clock, telemetry, listening, recorder))
+        uvloop.run(
+            process.serve(settings, keeper, clock, telemetry, listening, recorder_of=recorder)
+        )
     telemetry.close()
 
 

@@ -7,6 +7,10 @@ others is no part of this PDP any longer.
 
 INVARIANT: from the moment at which the first worker decides by a revision,
 `SWITCH_S` and the time between two looks later no worker decides by an older one.
+
+A revision is the version of the repository's snapshot, and TUF has bound all its
+contents by their hashes: workers of one revision differ at most in a tenant that
+one of them could not load, and does not serve or serves as it was.
 """
 
 from __future__ import annotations
@@ -23,42 +27,18 @@ SWITCH_S: Final = 1.5
 WORD_S: Final = 15.0
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Edition:
-    """A bundle as workers name it: by its revision first.
-
-    Attributes:
-        revision: of the repository.
-        digest: of all targets, hexadecimal.
-    """
-
-    revision: int
-    digest: str
-
-    def __str__(self) -> str:
-        return f"{self.revision}:{self.digest}"
-
-    @classmethod
-    def parse(cls, text: str) -> Edition | None:
-        """What `str` wrote; None: nothing, or something else."""
-        revision, colon, digest = text.partition(":")
-        if not (colon and revision.isascii() and revision.isdigit()):
-            return None
-        return cls(int(revision), digest)
-
-
 @dataclass(frozen=True, slots=True)
 class Told:
     """What a worker said last.
 
     Attributes:
-        decides: what it decides by, if by anything.
-        prepared: what it has verified beyond that, if anything.
+        decides: the revision it decides by, if by any.
+        prepared: the revision it has verified beyond that, if any.
         since_s: when it began to decide by that.
     """
 
-    decides: Edition | None
-    prepared: Edition | None
+    decides: int | None
+    prepared: int | None
     since_s: float
 
 
@@ -67,11 +47,11 @@ class Done:
     """A changeover that is over.
 
     Attributes:
-        edition: what all decide by.
+        revision: what all decide by.
         skew_s: seconds between the first worker and the last.
     """
 
-    edition: Edition
+    revision: int
     skew_s: float
 
 
@@ -85,7 +65,7 @@ class Steps:
         done: what was completed with this.
     """
 
-    switch: Mapping[int, Edition] = field(default_factory=dict)
+    switch: Mapping[int, int] = field(default_factory=dict)
     end: tuple[int, ...] = ()
     done: Done | None = None
 
@@ -95,7 +75,7 @@ class Changeover:
 
     def __init__(self) -> None:
         self._workers: dict[int, Told] = {}
-        self._target: Edition | None = None
+        self._target: int | None = None
         self._seen_s = 0.0
         self._apart_s: float | None = None
 
@@ -107,7 +87,7 @@ class Changeover:
         """A worker ended; it answers nobody."""
         self._workers.pop(worker, None)
 
-    def editions(self) -> dict[int, Edition | None]:
+    def revisions(self) -> dict[int, int | None]:
         """What each worker decides by."""
         return {worker: said.decides for worker, said in self._workers.items()}
 
@@ -117,7 +97,7 @@ class Changeover:
         workers = {w: said for w, said in self._workers.items() if said.decides is not None}
         decided = max((s.decides for s in workers.values() if s.decides), default=None)
         prepared = max((s.prepared for s in workers.values() if s.prepared), default=None)
-        newest = max((edition for edition in (decided, prepared) if edition), default=None)
+        newest = max((revision for revision in (decided, prepared) if revision), default=None)
         if newest is None or decided is None:
             return Steps()
         if newest == decided and all(said.decides == newest for said in workers.values()):
@@ -133,7 +113,7 @@ class Changeover:
             return Steps()
         return Steps(dict.fromkeys(sorted(ready), newest))
 
-    def _finish(self, newest: Edition, workers: Mapping[int, Told]) -> Steps:
+    def _finish(self, newest: int, workers: Mapping[int, Told]) -> Steps:
         self._apart_s = None
         if self._target != newest:
             return Steps()
@@ -141,8 +121,8 @@ class Changeover:
         moments = [said.since_s for said in workers.values()]
         return Steps(done=Done(newest, max(moments) - min(moments)))
 
-    def _together(self, behind: Mapping[int, Told], decided: Edition, now_s: float) -> Steps:
-        """Workers decide by different editions: those that are behind follow now, or end."""
+    def _together(self, behind: Mapping[int, Told], decided: int, now_s: float) -> Steps:
+        """Workers decide by different revisions: those that are behind follow now, or end."""
         if self._apart_s is None:
             self._apart_s = now_s
         if now_s - self._apart_s >= SWITCH_S:

@@ -29,7 +29,7 @@ from typing import Any, Final
 import pdp
 from pdp.config.settings import Address, Settings
 from pdp.errors import CrewError, PdpError
-from pdp.server.crew.changeover import Changeover, Edition, Told
+from pdp.server.crew.changeover import Changeover, Told
 from pdp.server.crew.fetcher import silence_max_s
 from pdp.server.crew.letters import Letter
 from pdp.server.crew.member import Member
@@ -209,8 +209,8 @@ class Crew:
         self._changeover.told(
             worker,
             Told(
-                Edition.parse(str(letter.get("decides"))),
-                Edition.parse(str(letter.get("prepared"))),
+                _revision(letter.get("decides")),
+                _revision(letter.get("prepared")),
                 since_s if isinstance(since_s, float) else time.monotonic(),
             ),
         )
@@ -222,7 +222,7 @@ class Crew:
         for member in self._members:
             worker = member.order.settings.worker
             if worker in steps.switch:
-                member.say(do="switch", edition=str(steps.switch[worker]))
+                member.say(do="switch", revision=steps.switch[worker])
             if worker in steps.end:
                 self._telemetry.log("error", "worker_behind", child=member.order.name)
                 member.signal(signal.SIGKILL)
@@ -231,7 +231,7 @@ class Crew:
             self._telemetry.log(
                 "info",
                 "changed_over",
-                revision=steps.done.edition.revision,
+                revision=steps.done.revision,
                 skew_s=round(steps.done.skew_s, 4),
             )
 
@@ -288,6 +288,10 @@ class Crew:
             member.signal(signal.SIGKILL)
         if self._lives:
             await asyncio.wait(self._lives.values(), timeout=_END_S)
+
+
+def _revision(said: object) -> int | None:
+    return said if type(said) is int and said > 0 else None
 
 
 def _fetcher_order(settings: Settings) -> Order:

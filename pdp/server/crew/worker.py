@@ -16,8 +16,7 @@ import uvloop
 from pdp.bundle import BundleFollower, PollResult
 from pdp.config.settings import Address
 from pdp.decision_point import SystemClock
-from pdp.model import BundleRef
-from pdp.server.crew.changeover import WORD_S, Edition
+from pdp.server.crew.changeover import WORD_S
 from pdp.server.crew.letters import Letter
 from pdp.server.crew.link import ParentLink
 from pdp.server.crew.order import Order
@@ -75,8 +74,8 @@ class Follow:
         self._telemetry = telemetry
         self._server: Server | None = None
         self._since_s = self._prepared_s = time.monotonic()
-        self._decides: BundleRef | None = None
-        self._prepared: BundleRef | None = None
+        self._decides: int | None = None
+        self._prepared: int | None = None
 
     def listening(self, address: Address) -> None:
         """There are answers."""
@@ -85,8 +84,8 @@ class Follow:
 
     def heard(self, letter: Letter) -> None:
         """The parent said something."""
-        prepared = _edition(self._follower.prepared)
-        if letter.get("do") == "switch" and prepared and letter.get("edition") == prepared:
+        prepared = self._follower.prepared
+        if letter.get("do") == "switch" and prepared and letter.get("revision") == prepared:
             self._switch()
 
     async def forever(self, server: Server) -> None:
@@ -110,7 +109,7 @@ class Follow:
             self._follower.switch()
         self._note()
         if self._prepared and time.monotonic() - self._prepared_s > WORD_S:
-            self._telemetry.log("warning", "switched_alone", revision=self._prepared.revision)
+            self._telemetry.log("warning", "switched_alone", revision=self._prepared)
             self._switch()
         await server.look()
         if result.outcome == "updated" or (not result.verified and result != told):
@@ -125,7 +124,7 @@ class Follow:
         """Tell the parent where this worker is. Also without news: that it lives."""
         now_s = time.monotonic()
         snapshot = self._follower.current()
-        decides = None if snapshot is None else snapshot.ref
+        decides = None if snapshot is None else snapshot.ref.revision
         if decides != self._decides:
             self._decides, self._since_s = decides, now_s
         prepared = self._follower.prepared
@@ -133,11 +132,7 @@ class Follow:
             self._prepared, self._prepared_s = prepared, now_s
         self._link.say(
             say="state",
-            decides=_edition(decides),
-            prepared=_edition(prepared),
+            decides=decides,
+            prepared=prepared,
             since_s=self._since_s,
         )
-
-
-def _edition(ref: BundleRef | None) -> str:
-    return "" if ref is None else str(Edition(ref.revision, ref.digest.hex()))
