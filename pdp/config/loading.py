@@ -7,7 +7,6 @@ that is not in force.
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import tomllib
@@ -28,7 +27,6 @@ from pdp.config.document import (
     AuthzenSection,
     BundleSection,
     Document,
-    IssuerSection,
     LimitsSection,
     RecordSection,
     TlsSection,
@@ -43,6 +41,7 @@ from pdp.config.settings import (
     Settings,
     TlsSettings,
 )
+from pdp.config.wording import explain, similar
 from pdp.errors import ConfigurationError, IdentityError
 from pdp.identity.issuers import IssuerSettings, check_issuers
 from pdp.identity.svid import check_trust_domain
@@ -87,7 +86,7 @@ def load_settings(path: Path) -> Settings:
     try:
         parsed = Document(**document)
     except ValidationError as error:
-        problems += _explain(error)
+        problems += explain(error)
     except ValueError as error:
         # pydantic-settings: a list in a variable that is not JSON.
         problems.append(f'a variable cannot be read, lists are JSON like `["a"]`: {error}')
@@ -123,36 +122,7 @@ def _unknown_variables() -> Iterator[str]:
         if not name.upper().startswith(ENVIRONMENT_PREFIX) or name == CONFIG_VARIABLE:
             continue
         if name not in known:
-            yield f"`{name}` sets nothing{_similar(name, list(known))}"
-
-
-def _similar(word: str, known: list[str]) -> str:
-    found = difflib.get_close_matches(word, known, n=1)
-    return f": did you mean `{found[0]}`" if found else ""
-
-
-def _explain(error: ValidationError) -> Iterator[str]:
-    """Pydantic's findings in words that say what to do."""
-    known = sorted(variables().values())
-    for finding in error.errors(include_url=False, include_context=False):
-        path = _written(finding["loc"])
-        variable = ENVIRONMENT_PREFIX + path.replace(".", "_").upper()
-        if finding["type"] == "missing" and _numbered(finding["loc"]):
-            yield f"`{path}` is missing"
-        elif finding["type"] == "missing" and not any(name == path for name in known):
-            yield f"the section `[{path}]` is missing"
-        elif finding["type"] == "missing":
-            yield f"`{path}` is missing: set it in the file, or as {variable}"
-        elif finding["type"] == "extra_forbidden" and _numbered(finding["loc"]):
-            fields = list(IssuerSection.model_fields)
-            yield f"`{path}` is not a setting{_similar(str(finding['loc'][-1]), fields)}"
-        elif finding["type"] == "extra_forbidden" and variable in os.environ:
-            continue  # told already, as a variable
-        elif finding["type"] == "extra_forbidden":
-            yield f"`{path}` is not a setting{_similar(path, known)}"
-        else:
-            message = finding["msg"].removeprefix("Value error, ")
-            yield f"`{path}`: {message[:1].lower()}{message[1:]}"
+            yield f"`{name}` sets nothing{similar(name, list(known))}"
 
 
 def base_url_problem(text: str) -> str:
@@ -172,17 +142,6 @@ def base_url_problem(text: str) -> str:
 def _claim(said: str | tuple[str, ...]) -> tuple[str, ...]:
     """The path of a claim. An empty one is nothing that could be looked for."""
     return (said,) if isinstance(said, str) else said or ("",)
-
-
-def _written(location: tuple[int | str, ...]) -> str:
-    """`tokens.issuers[0].audience`."""
-    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
-    return "".join(parts).removeprefix(".")
-
-
-def _numbered(location: tuple[int | str, ...]) -> bool:
-    """Whether it is inside a list of sections."""
-    return any(isinstance(part, int) for part in location[:-1])
 
 
 class _Builder:
