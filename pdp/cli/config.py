@@ -72,6 +72,7 @@ def _rows(settings: Settings) -> list[Row]:
         ("listen", settings.listen),
         ("log_level", settings.log_level),
         ("reflection", str(settings.reflection).lower()),
+        ("envoy", str(settings.envoy).lower()),
         ("workers", settings.workers),
         ("tls.trust_domain", tls.trust_domain),
         ("tls.certificate", tls.certificate),
