@@ -10,6 +10,7 @@ other:
     a route in doubt                                 INDETERMINATE
     an expression that costs too much                BUDGET
     no bearer token where the route wants one        IDENTITY
+    the proxy forwards a certificate that is denied  IDENTITY
     anything that has no one meaning                 INVALID
 """
 
@@ -94,9 +95,23 @@ class HttpQuestion:
             return self._refused(Cause.CALLER, InvalidRequestError("caller", "may not ask"))
         try:
             tenant = admission.resolve_tenant(snapshot.policies, allowed, self.tenant, home)
+            if self._source_is_denied(snapshot):
+                error = InvalidRequestError("source.certificate", "is denied")
+                return self._refused(Cause.IDENTITY, error)
             return self._mapped(snapshot.mappings.get(tenant), now_ns, verify)
         except InvalidRequestError as error:
             return self._refused(Cause.INVALID, error)
+
+    def _source_is_denied(self, snapshot: Snapshot) -> bool:
+        """Whether the emergency list denies the certificate that the proxy forwards.
+
+        INVARIANT: whoever shows a certificate that was withdrawn gets nothing, also where the
+        mapping takes the subject from elsewhere.
+        """
+        http = self.http
+        if isinstance(http, InvalidRequestError) or not http.spiffe_id:
+            return False
+        return snapshot.denials.denies_caller(Caller(http.spiffe_id, http.serial))
 
     def _mapped(
         self, mapping: HttpMapping | None, now_ns: int, verify: Verify

@@ -70,7 +70,8 @@ class HttpRequest:
         body: the whole of it, byte by byte; None: nobody knows the whole of it.
         principal: of the peer of the proxy, as the proxy says.
         spiffe_id: of a certificate that the proxy forwards, and that one of our
-            authorities signed; empty: it forwards none, or not such a one.
+            authorities signed; empty: it forwards none.
+        serial: of that certificate, lower-case hexadecimal.
         sni: of the connection to the proxy.
         extensions: what the configuration of the proxy says about the route.
     """
@@ -84,6 +85,7 @@ class HttpRequest:
     body: bytes | None = None
     principal: str = ""
     spiffe_id: str = ""
+    serial: str = ""
     sni: str = ""
     extensions: Mapping[str, str] = field(default_factory=dict)
 

@@ -517,6 +517,21 @@ def test_attack_a_forwarded_certificate_twin_without_guard() -> None:
     assert told(bench.ask(check, Call(shown))) == ALLOWED
 
 
+def test_a_forwarded_certificate_that_is_denied_gets_nothing() -> None:
+    """By its serial or its identity, also where the subject comes from elsewhere."""
+    svid = workload()
+    name = f"spiffe://{TRUST_DOMAIN}/backup"
+    serials = frozenset({(TRUST_DOMAIN, f"{svid.leaf.serial_number:x}")})
+    for denials in (Denials(serials=serials), Denials(callers=frozenset({name}))):
+        bench = Bench(callers=(WORKLOADS,), denials=denials)
+        for path in ("/workload", "/documents/1"):
+            check = with_certificate(check_request(path=path), svid)
+            assert bench.told(check) == (403, "IDENTITY")
+            # The twin: another certificate, of another workload, is answered.
+            other = with_certificate(check_request(path=path), workload(name="other"))
+            assert bench.told(other) == ALLOWED
+
+
 def test_an_envoy_without_a_grant_asks_nothing() -> None:
     """Another resource type, another action, or no entry: CALLER, recorded."""
     for entry in (

@@ -36,6 +36,7 @@ FLOWS = (
     "authzen",
     "identity",
     "workers",
+    "envoy",
 )
 
 STRIDE = {
@@ -51,8 +52,8 @@ _HEAD = """\
 # Threat models
 
 Flow by flow: how a decision is made, how policies get to the PDP, how decisions are kept; how the
-server and the client live through load, rotation and failure; explanations, the door for HTTP, and
-how a subject is proved.
+server and the client live through load, rotation and failure; explanations, the door for HTTP, that
+for Envoy, and how a subject is proved.
 For every crossing of a boundary, every letter of STRIDE has a threat or a reason why there is none;
 every threat names the tests that show its mitigation, or is a risk that somebody accepted until a
 date. `tests/test_threat_model.py` fails on a missing letter, on a test that does not exist, on an

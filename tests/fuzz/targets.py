@@ -226,6 +226,47 @@ def batch_answer_bytes() -> Iterator[Running]:
 
 
 @contextmanager
+def check_request_bytes() -> Iterator[Running]:
+    """What Envoy asks: always a CheckResponse that denies, and always recorded."""
+    import dataclasses
+
+    from pdp.v1 import ext_authz_pb2
+    from tests.simulators.envoy import check_request, mapping_of, told, with_body
+    from tests.simulators.envoy_door import Bench, Call
+
+    bench = Bench()
+    bench.snapshots.snapshot = dataclasses.replace(
+        _permitted_and_denied(), mappings={"default": mapping_of()}
+    )
+    loop = asyncio.new_event_loop()
+
+    def check(data: bytes) -> bool:
+        bench.recorder.entries.clear()
+        answer = loop.run_until_complete(bench.door.check(data, Call()))
+        status, cause = told(ext_authz_pb2.EnvoyCheckResponse.FromString(answer))
+        assert status in {401, 403}
+        assert bench.telemetry.counters["failures", "decision_point"] == 0
+        assert bench.telemetry.counters["refused", "internal"] == 0
+        (entry,) = bench.recorder.entries
+        assert entry.door == "ext_authz"
+        return cause == "RULE"
+
+    body = (
+        b'{"subject": {"id": "bob", "properties": {"n": 1.5}}, "action": "write", '
+        b'"resource": {"id": "1", "properties": {}}, "context": {"a": [null, true]}}'
+    )
+    seeds = (
+        check_request(path="/documents/caf%C3%A9?a=1&b", headers={"x-other": "value"}),
+        check_request("DELETE", headers={"authorization": "Bearer a.b.c"}, protocol="HTTP/1.1"),
+        with_body(body, content_length=str(len(body))),
+    )
+    try:
+        yield Running(tuple(seed.SerializeToString() for seed in seeds), check)
+    finally:
+        loop.close()
+
+
+@contextmanager
 def policy_text() -> Iterator[Running]:
     """A document of an author: it compiles and loads, or every problem has a place in it."""
     from pdp.authoring.checker import Checker
@@ -455,6 +496,7 @@ TARGETS: dict[str, Target] = {
     "request": request_bytes,
     "batch": batch_bytes,
     "conversation": conversation_bytes,
+    "check_request": check_request_bytes,
     "policy": policy_text,
     "archive": bundle_archive,
     "compiled": compiled_document,

@@ -48,6 +48,7 @@ TWINS = {
     "request": ("pdp.server.authorization", "InvalidRequestError", OverflowError),
     "batch": ("pdp.server.batch", "InvalidRequestError", OverflowError),
     "conversation": ("pdp.server.stream", "InvalidRequestError", OverflowError),
+    "check_request": ("pdp.server.envoy.door", "InvalidRequestError", LookupError),
     "policy": ("pdp.authoring.compilation", "compiled", None),
     "archive": ("pdp.archive", "BundleRefusedError", LookupError),
     "compiled": ("pdp.compiled", "DocumentError", LookupError),

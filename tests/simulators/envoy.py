@@ -23,6 +23,12 @@ resource: document
 owner: o
 rules: [{id: a, effect: deny, actions: ["*"]}]
 """,
+    "invoices.yaml": b"""
+policy: invoices
+resource: invoice
+owner: o
+rules: [{id: a, effect: deny, actions: ["*"]}]
+""",
     "callers.yaml": b"""
 kind: callers
 callers:
@@ -64,6 +70,27 @@ routes:
     resource: {type: document, id: 'http.segments[1]'}
     context: '{"query": http.query}'
 """
+
+# The body is the question, the path says what it is about and who says who the subject is.
+EVERY_QUESTION = "kind: http_mapping\nbody: json\nroutes:\n" + "".join(
+    f"""
+  - id: {about}-{how}
+    when: http.path == "/{about}/{how}"
+    subject: {subject}
+    action: http.body.action
+    resource:
+      {{type: {about}, id: http.body.resource.id, properties: http.body.resource.properties}}
+    context: http.body.context
+"""
+    for about in ("document", "invoice")
+    for how, subject in (
+        (
+            "asserted",
+            "{type: user, id: http.body.subject.id, properties: http.body.subject.properties}",
+        ),
+        ("bearer", "{token: bearer, properties: http.body.subject.properties}"),
+    )
+)
 
 
 def compilation_of(text: str, checker: Checker | None = None) -> Compilation:
@@ -121,12 +148,14 @@ def check_request(
     return out
 
 
-def with_body(body: bytes, partial: str = "false", **headers: str) -> pb.EnvoyCheckRequest:
+def with_body(
+    body: bytes, partial: str = "false", path: str = "/ask", **headers: str
+) -> pb.EnvoyCheckRequest:
     """A POST with a body, as Envoy sends it where it buffers bodies."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return check_request(
         "POST",
-        "/ask",
+        path,
         {"content-type": "application/json", "x-envoy-auth-partial-body": partial, **named},
         raw_body=body,
     )

@@ -140,8 +140,9 @@ class EnvoyDoor:
             http = error
         return HttpQuestion(http, caller, self._limits.input, tenant, request_id)
 
-    def _identify(self, pem: bytes) -> str:
-        return self._verifier.identify(pem, b"", self._clock.wall_ns()).text
+    def _identify(self, pem: bytes) -> tuple[str, str]:
+        found = self._verifier.identify(pem, b"", self._clock.wall_ns())
+        return found.text, found.serial
 
 
 def _request_id(http: HttpRequest) -> str:

@@ -25,8 +25,8 @@ _PARTIAL: Final = "x-envoy-auth-partial-body"
 _CERTIFICATE_CHARACTERS_MAX: Final = 32_768
 _SPIFFE: Final = re.compile(r"spiffe://[a-z0-9._-]+/[A-Za-z0-9._/-]+")
 
-# PEM of a forwarded certificate to the SPIFFE ID that one of our authorities signed.
-Identify = Callable[[bytes], str]
+# PEM of a forwarded certificate to the SPIFFE ID that an authority of ours signed, and its serial.
+Identify = Callable[[bytes], tuple[str, str]]
 
 
 def parse_check(message: bytes) -> pb.EnvoyCheckRequest:
@@ -66,6 +66,7 @@ def http_request(check: pb.EnvoyCheckRequest, identify: Identify) -> HttpRequest
     if http.query and http.query != http.path.partition("?")[2]:
         raise InvalidRequestError("http.query", "is not that of the path")
     headers, partial = _headers(http)
+    spiffe_id, serial = _forwarded(attributes.source, identify)
     extensions = dict(attributes.context_extensions)
     extensions.pop(TENANT_EXTENSION, None)
     return HttpRequest(
@@ -77,7 +78,8 @@ def http_request(check: pb.EnvoyCheckRequest, identify: Identify) -> HttpRequest
         protocol=http.protocol,
         body=_body(http, partial),
         principal=attributes.source.principal,
-        spiffe_id=_forwarded(attributes.source, identify),
+        spiffe_id=spiffe_id,
+        serial=serial,
         sni=attributes.tls_session.sni,
         extensions=extensions,
     )
@@ -126,20 +128,20 @@ def _body(http: pb.EnvoyHttpRequest, partial: str) -> bytes | None:
     return http.raw_body
 
 
-def _forwarded(source: pb.EnvoyPeer, identify: Identify) -> str:
-    """The SPIFFE ID of a certificate that Envoy forwards; empty: it forwards none.
+def _forwarded(source: pb.EnvoyPeer, identify: Identify) -> tuple[str, str]:
+    """SPIFFE ID and serial of a certificate that Envoy forwards; empty: it forwards none.
 
     Raises:
         InvalidRequestError: it is not one of ours, or Envoy names another identity.
     """
     if not source.certificate:
-        return ""
+        return "", ""
     if len(source.certificate) > _CERTIFICATE_CHARACTERS_MAX:
         raise InvalidRequestError("source.certificate", "is too long")
     try:
-        found = identify(unquote_to_bytes(source.certificate))
+        found, serial = identify(unquote_to_bytes(source.certificate))
     except IdentityError:
         raise InvalidRequestError("source.certificate", "is no certificate of ours") from None
     if source.principal and _SPIFFE.fullmatch(source.principal) and source.principal != found:
         raise InvalidRequestError("source.certificate", "is not that of the principal")
-    return found
+    return found, serial
