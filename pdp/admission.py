@@ -26,7 +26,7 @@ are the decision point's.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pdp.boundary import Admitted
@@ -129,7 +129,7 @@ def decide(
     *,
     doing: str = "",
     home: str | None = None,
-) -> tuple[Decision, list[Rule]]:
+) -> tuple[Decision, Sequence[Rule]]:
     """The whole answer to one admitted request, but for time and durability.
 
     Args:
@@ -152,29 +152,29 @@ def decide(
     """
     request = admitted.request
     if denials.denies_caller(caller):
-        return deny(Cause.CALLER), []
+        return deny(Cause.CALLER), ()
     allowed = callers.tenants(caller.spiffe_id)
     # Before the tenant is looked at: a stranger gets a recorded denial and
     # learns nothing about tenants.
     if not allowed:
-        return deny(Cause.CALLER), []
+        return deny(Cause.CALLER), ()
     tenant = resolve_tenant(policies, allowed, request.tenant, home)
     covering = callers.covering(caller.spiffe_id, tenant, request, doing=doing)
     if not covering:
-        return deny(Cause.CALLER), []
+        return deny(Cause.CALLER), ()
     token = admitted.token
     proved = token is not None
     if token is None:
         # A request that leans on a token which proves nothing is not answered without it.
         if request.subject_token:
-            return deny(Cause.IDENTITY), []
+            return deny(Cause.IDENTITY), ()
     elif not token.proves(request.subject) or denials.denies_token(token):
-        return deny(Cause.IDENTITY), []
+        return deny(Cause.IDENTITY), ()
     if callers.admitting(covering, request.subject.type, proved=proved) is None:
         needs_token = any(entry.asserts is None for entry in covering)
-        return deny(Cause.IDENTITY if needs_token else Cause.CALLER), []
+        return deny(Cause.IDENTITY if needs_token else Cause.CALLER), ()
     if denials.denies_subject(request.subject):
-        return deny(Cause.IDENTITY), []
+        return deny(Cause.IDENTITY), ()
     decision, rules = policies[tenant].decide(admitted, now_ns)
     if decision.reason_admin and not callers.may(
         covering, request.subject.type, EXPLAIN, proved=proved

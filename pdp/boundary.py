@@ -10,14 +10,16 @@ document.
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from pdp.errors import ConfigurationError, InvalidRequestError, member
 from pdp.fetched import Completion
 from pdp.model import Caller, Request
+from pdp.parts import Parts, names_of
 from pdp.subject_token import TOKEN, TOKEN_ROLES, SubjectToken
 from pdp.values import (
     DURATION_SECONDS_MAX,
@@ -60,27 +62,51 @@ class InputLimits:
         Raises:
             ConfigurationError: a limit that admits nothing, or more than can be recorded.
         """
-        for field in fields(self):
-            if getattr(self, field.name) < 1:
-                raise ConfigurationError(f"`{field.name}` must be at least 1")
+        for limit in fields(self):
+            if getattr(self, limit.name) < 1:
+                raise ConfigurationError(f"`{limit.name}` must be at least 1")
         if self.depth_max > DEPTH_MAX:
             raise ConfigurationError(f"`depth_max` is at most {DEPTH_MAX}: see `pdp.boundary`")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Admitted:
     """A request that passed the boundary, and the names a condition sees.
 
     INVARIANT: made by `admit` only, and from another by `with_token` and by
     `pdp.provided`. Nothing behind the boundary looks at a bare `Request`.
+
+    Attributes:
+        request: what was asked.
+        attributes: what conditions see.
+        token: what the request's subject token proves, verified; None: there
+            is none, or it proves nothing.
+        completion: how `attributes` were completed by what providers said; None:
+            they are the caller's own.
+        parts: what the caller's own were made of, where others may share it.
     """
 
     request: Request
     attributes: Mapping[str, Value]
-    # What the request's subject token proves, verified; None: there is none, or it proves nothing.
     token: SubjectToken | None = None
-    # How `attributes` were completed by what providers said; None: they are the caller's own.
     completion: Completion | None = None
+    parts: Parts | None = field(default=None, compare=False, repr=False)
+
+    # As `Decision`, and for the same reason. INVARIANT: sets every field.
+    def __init__(
+        self,
+        request: Request,
+        attributes: Mapping[str, Value],
+        token: SubjectToken | None = None,
+        completion: Completion | None = None,
+        parts: Parts | None = None,
+    ) -> None:
+        made = self.__dict__
+        made["request"] = request
+        made["attributes"] = attributes
+        made["token"] = token
+        made["completion"] = completion
+        made["parts"] = parts
 
     @property
     def sent(self) -> Mapping[str, Value]:
@@ -97,7 +123,7 @@ def with_token(admitted: Admitted, token: SubjectToken) -> Admitted:
     found = {**admitted.attributes, TOKEN: dict(token.claims)}
     if token.roles is not None:
         found[TOKEN_ROLES] = token.listed_roles()
-    return Admitted(admitted.request, found, token)
+    return Admitted(admitted.request, found, token, admitted.completion, admitted.parts)
 
 
 class _Intake:
@@ -296,19 +322,46 @@ def admit_decoded(
     Raises:
         InvalidRequestError: a name may be too long: `admit` says which.
     """
-    if message_bytes > limits.name_bytes_max:
-        subject, resource = request.subject, request.resource
-        names = (subject.type, subject.id, request.action.name, resource.type, resource.id)
-        for name in (*names, request.tenant, request.request_id):
-            if len(name) * _CHARACTER_BYTES_MAX > limits.name_bytes_max:
-                raise InvalidRequestError("request", "may have too long a name")
+    subject, resource = request.subject, request.resource
+    names = (subject.type, subject.id, request.action.name, resource.type, resource.id)
+    check_names((*names, request.tenant, request.request_id), message_bytes, limits)
     copies = (
-        request.subject.properties,
+        subject.properties,
         request.action.properties,
-        request.resource.properties,
+        resource.properties,
         request.context,
     )
     return _assemble(request, caller, copies)  # type: ignore[arg-type]
+
+
+def check_names(names: Iterable[str], bytes_max: int, limits: InputLimits) -> None:
+    """Whether none of these is too long, being together no longer than so many bytes.
+
+    Raises:
+        InvalidRequestError: one may be: `admit` says which.
+    """
+    if bytes_max > limits.name_bytes_max:
+        for name in names:
+            if len(name) * _CHARACTER_BYTES_MAX > limits.name_bytes_max:
+                raise InvalidRequestError("request", "may have too long a name")
+
+
+def admit_parts(
+    request: Request, caller: Caller, parts: Parts, context: dict[str, Value]
+) -> Admitted:
+    """A request made of parts that were judged, each by itself.
+
+    INVARIANT: for `pdp.interning` only, under the conditions of `admit_decoded`.
+    """
+    subject, action, resource = parts
+    attributes = {
+        **_caller_names(caller.spiffe_id),
+        **subject.names,
+        **action.names,
+        **resource.names,
+        "context": context,
+    }
+    return Admitted(request, attributes, parts=parts)
 
 
 def _assemble(
@@ -318,22 +371,23 @@ def _assemble(
 ) -> Admitted:
     """The names a condition sees."""
     subject, action, resource = request.subject, request.action, request.resource
-    subject_properties, action_properties, resource_properties, context = copies
-    spiffe_id = caller.spiffe_id
-    trust_domain, path = caller.trust_domain, caller.path
-    attributes: dict[str, Value] = {
-        "subject": {"type": subject.type, "id": subject.id, "properties": subject_properties},
-        "subject.type": subject.type,
-        "subject.id": subject.id,
-        "subject.properties": subject_properties,
-        "action": {"name": action.name, "properties": action_properties},
-        "action.name": action.name,
-        "action.properties": action_properties,
-        "resource": {"type": resource.type, "id": resource.id, "properties": resource_properties},
-        "resource.type": resource.type,
-        "resource.id": resource.id,
-        "resource.properties": resource_properties,
+    mine, how, its, context = copies
+    attributes = {
+        **_caller_names(caller.spiffe_id),
+        **names_of("subject", {"type": subject.type, "id": subject.id, "properties": mine}),
+        **names_of("action", {"name": action.name, "properties": how}),
+        **names_of("resource", {"type": resource.type, "id": resource.id, "properties": its}),
         "context": context,
+    }
+    return Admitted(request, attributes)
+
+
+@functools.lru_cache(maxsize=1_024)
+def _caller_names(spiffe_id: str) -> dict[str, Value]:
+    """What conditions see of a caller. INVARIANT: nobody changes it; the same few ask again."""
+    caller = Caller(spiffe_id)
+    trust_domain, path = caller.trust_domain, caller.path
+    return {
         "caller": {"id": spiffe_id, "trust_domain": trust_domain, "path": path},
         "caller.id": spiffe_id,
         "caller.trust_domain": trust_domain,
@@ -341,4 +395,3 @@ def _assemble(
         # Without a verified token; with one, `with_token`.
         "token": {},
     }
-    return Admitted(request, attributes)

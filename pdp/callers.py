@@ -20,6 +20,8 @@ SEARCH = "search"
 MAY = frozenset({EXPLAIN, BATCH, SEARCH})
 # Workloads whose entries are kept; more than any fleet has at once.
 _KNOWN_MAX = 4_096
+# Kinds of questions that are kept: a name may take a kilobyte.
+_KINDS_MAX = 1_024
 
 # SPIFFE-ID sections 2.1 to 2.3. `fullmatch` only: `$` would let a line break in.
 SPIFFE_ID_BYTES_MAX = 2_048
@@ -130,6 +132,10 @@ class CallerPolicy:
     _known: dict[str, tuple[tuple[CallerEntry, ...], frozenset[str]]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
+    # The same for questions of one kind.
+    _covering: dict[tuple[str, str, str, str, bool, str], tuple[CallerEntry, ...]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         if not self.entries:
@@ -169,7 +175,12 @@ class CallerPolicy:
             doing: what the request is a part of, `batch` or `search`; empty: it is alone.
         """
         resource, action, explain = request.resource.type, request.action.name, request.explain
-        return tuple(
+        # INVARIANT: everything that is looked at below.
+        kind = spiffe_id, tenant, resource, action, explain, doing
+        found = self._covering.get(kind)
+        if found is not None:
+            return found
+        found = tuple(
             [
                 entry
                 for entry in self._about(spiffe_id)[0]
@@ -180,6 +191,11 @@ class CallerPolicy:
                 and (not doing or doing in entry.may)
             ]
         )
+        # A caller may make up types and actions.
+        if len(self._covering) >= _KINDS_MAX:
+            self._covering.clear()
+        self._covering[kind] = found
+        return found
 
     def admitting(
         self, covering: tuple[CallerEntry, ...], subject_type: str, *, proved: bool

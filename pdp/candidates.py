@@ -9,7 +9,7 @@ say which roles are held, all rules are looked at, and each says DOUBT or not.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Generic, Protocol, TypeVar
 
 
@@ -29,6 +29,8 @@ class Timed(Protocol):
 R = TypeVar("R", bound=Timed)
 # More types than any tenant has, and more actions than any type has.
 _TYPES_MAX, _ACTIONS_MAX = 20_000, 256
+# Sets of roles for which the rules are kept: of a type and an action few subjects differ in more.
+_HELD_MAX = 64
 
 
 class Candidates(Generic[R]):
@@ -40,32 +42,33 @@ class Candidates(Generic[R]):
             without any of them.
     """
 
-    __slots__ = ("_by_role", "_open", "_rules", "_timed")
+    __slots__ = ("_by_held", "_by_role", "_open", "_rules")
 
     def __init__(self, rules: Iterable[R], needs: Callable[[R], frozenset[str] | None]) -> None:
-        self._rules = list(rules)
-        self._timed = any(rule.is_timed for rule in self._rules)
-        self._open: list[R] = []
+        self._rules = _Timely(rules)
+        unconditional: list[R] = []
         self._by_role: dict[str, list[R]] = {}
-        for rule in self._rules:
+        self._by_held: dict[frozenset[str], _Timely[R]] = {}
+        for rule in self._rules.rules:
             roles = needs(rule)
             if roles is None:
-                self._open.append(rule)
+                unconditional.append(rule)
             else:
                 for role in roles:
                     self._by_role.setdefault(role, []).append(rule)
+        self._open = _Timely(unconditional)
 
     def __iter__(self) -> Iterator[R]:
-        return iter(self._rules)
+        return iter(self._rules.rules)
 
     def __len__(self) -> int:
-        return len(self._rules)
+        return len(self._rules.rules)
 
-    def current(self, now_ns: int) -> list[R]:
+    def current(self, now_ns: int) -> Sequence[R]:
         """Those within their time."""
-        return self._current(self._rules, now_ns)
+        return self._rules.current(now_ns)
 
-    def possible(self, held: frozenset[str] | None, now_ns: int) -> list[R]:
+    def possible(self, held: frozenset[str] | None, now_ns: int) -> Sequence[R]:
         """Those within their time that may apply.
 
         Args:
@@ -77,18 +80,43 @@ class Candidates(Generic[R]):
             A rule may be there twice, which combining does not mind.
         """
         if held is None:
-            return self._current(self._rules, now_ns)
-        found, by_role = list(self._open), self._by_role
-        if by_role:
-            for role in held:
-                if role in by_role:
-                    found += by_role[role]
-        return self._current(found, now_ns)
+            return self._rules.current(now_ns)
+        if not self._by_role:
+            return self._open.current(now_ns)
+        found = self._by_held.get(held)
+        if found is None:
+            found = self._held(held)
+        return found.current(now_ns)
 
-    def _current(self, rules: list[R], now_ns: int) -> list[R]:
+    def _held(self, held: frozenset[str]) -> _Timely[R]:
+        """Those that may apply to whoever holds these roles, worked out, and kept."""
+        rules, by_role = [*self._open.rules], self._by_role
+        for role in held:
+            if role in by_role:
+                rules += by_role[role]
+        found = _Timely(rules)
+        if len(held) <= _HELD_MAX:
+            # A caller may make up roles, so it is bounded.
+            if len(self._by_held) >= _HELD_MAX:
+                self._by_held.clear()
+            self._by_held[held] = found
+        return found
+
+
+class _Timely(Generic[R]):
+    """Rules, and whether any of them has times."""
+
+    __slots__ = ("_timed", "rules")
+
+    def __init__(self, rules: Iterable[R]) -> None:
+        self.rules = tuple(rules)
+        self._timed = any(rule.is_timed for rule in self.rules)
+
+    def current(self, now_ns: int) -> Sequence[R]:
+        """Those within their time."""
         if not self._timed:
-            return rules
-        return [rule for rule in rules if rule.is_current(now_ns)]
+            return self.rules
+        return [rule for rule in self.rules if rule.is_current(now_ns)]
 
 
 class Kept(Generic[R]):

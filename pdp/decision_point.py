@@ -30,7 +30,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Protocol
+from typing import Final, Protocol
 
 from pdp import admission, boundary
 from pdp.audit.entry import (
@@ -56,6 +56,11 @@ from pdp.snapshot import Snapshot
 from pdp.subject_token import SubjectToken
 from pdp.telemetry import Telemetry
 from pdp.v1 import audit_pb2
+
+# Under what an answer is counted.
+_COUNTED: Final = {
+    (effect, cause): ("decisions", effect.name, cause.name) for effect in Effect for cause in Cause
+}
 
 
 class Clock(Protocol):
@@ -167,7 +172,7 @@ class DecisionPoint:
         Returns:
             A decision, always. A PERMIT has a durable record.
         """
-        return (await self.answer(question, caller, deadline, received)).decision
+        return await self._guarded(Call(question, caller, deadline, received))
 
     def may_name(self, caller: Caller, tenant: str) -> bool:
         """Whether a request of this caller may be about this tenant. Decides nothing about it."""
@@ -188,16 +193,21 @@ class DecisionPoint:
         received: Received | None = None,
     ) -> Answer:
         """`authorize`, with what a door tells its caller besides."""
-        try:
-            answer = await self._answer(Call(question, caller, deadline, received))
-            decision = answer.decision
-            self._telemetry.count("decisions", decision.effect.name, decision.cause.name)
-        except Exception:  # noqa: BLE001 the promise: even the handling of a failure may fail
-            return Answer(deny(Cause.INTERNAL))
-        else:
-            return answer
+        call = Call(question, caller, deadline, received)
+        decision = await self._guarded(call)
+        return Answer(decision, call.invalid)
 
-    async def _answer(self, call: Call) -> Answer:
+    async def _guarded(self, call: Call) -> Decision:
+        try:
+            decision = await self._answer(call)
+            self._telemetry.counters[_COUNTED[decision.effect, decision.cause]] += 1
+        except Exception:  # noqa: BLE001 the promise: even the handling of a failure may fail
+            call.invalid = None
+            return deny(Cause.INTERNAL)
+        else:
+            return decision
+
+    async def _answer(self, call: Call) -> Decision:
         try:
             decision = await self._concluded(call, self._decide(call))
         except Exception as error:  # noqa: BLE001 whatever broke, the answer is DENY, recorded
@@ -205,9 +215,7 @@ class DecisionPoint:
             # What broke may be in any of these.
             call.rules, call.admitted = (), None
             decision = await self._concluded(call, deny(Cause.INTERNAL))
-        if call.request.explain:
-            decision = self._explained(call, decision)
-        return Answer(decision, call.invalid)
+        return self._explained(call, decision) if call.request.explain else decision
 
     def _explained(self, call: Call, decision: Decision) -> Decision:
         """The decision as it is, with why.
@@ -321,8 +329,7 @@ class DecisionPoint:
             decision = deny(Cause.DEADLINE)
         decision = named(decision, call)
         # (6) Every answer is recorded, denials too.
-        entry = build_entry(decision, self._evidence(call))
-        record = await self._record(entry, call.clock_ns, call.deadline)
+        record = await self._filed(decision, call)
         if decision.effect is not Effect.PERMIT:
             # A denial that could not be recorded in time leaves all the same, counted.
             return with_record(decision, record)
@@ -338,6 +345,11 @@ class DecisionPoint:
         if has_ended(call.admitted, call.snapshot.now_ns(call.clock_ns)):
             return await self._concluded(call, deny(Cause.IDENTITY))
         return with_record(decision, record)
+
+    async def _filed(self, decision: Decision, call: Call) -> RecordRef | None:
+        """Step 6: the record is made, and is durable when this returns; None: not in time."""
+        entry = build_entry(decision, self._evidence(call))
+        return await self._record(entry, call.clock_ns, call.deadline)
 
     async def _record(
         self, entry: audit_pb2.DecisionRecord, clock_ns: int, deadline: float

@@ -31,10 +31,7 @@ _FALSE, _TRUE, _DOUBT, _SPENT = Verdict.FALSE, Verdict.TRUE, Verdict.DOUBT, Verd
 
 
 class Condition(Protocol[Facts]):
-    """Something with a verdict on the facts of a request.
-
-    Pure; never raises; SPENT when its own cost budget ran out.
-    """
+    """Has a verdict on a request's facts. Pure; never raises; SPENT when its budget ran out."""
 
     def evaluate(self, facts: Facts) -> Verdict:
         """The verdict on these facts."""
@@ -101,23 +98,25 @@ def conjunction(
 
 
 class _Tally(Generic[Facts]):
-    """Rules by effect and verdict."""
+    """Rules by verdict, denies and permits apart; those that are FALSE left out."""
 
     def __init__(self, rules: Iterable[Rule[Facts]], facts: Facts) -> None:
-        self.found: dict[tuple[Effect, Verdict], list[Rule[Facts]]] = {}
+        self.denies: dict[Verdict, list[Rule[Facts]]] = {}
+        self.permits: dict[Verdict, list[Rule[Facts]]] = {}
         for rule in rules:
             if (verdict := conjunction(rule.roles, rule.when, facts)) is not _FALSE:
-                self.found.setdefault((rule.effect, verdict), []).append(rule)
+                counted = self.permits if rule.effect is Effect.PERMIT else self.denies
+                counted.setdefault(verdict, []).append(rule)
 
-    def of(self, effect: Effect, *verdicts: Verdict) -> list[Rule[Facts]]:
-        """The rules of one effect with one of these verdicts, none of them FALSE."""
-        return [rule for verdict in verdicts for rule in self.found.get((effect, verdict), ())]
+    def possible(self, effect: Effect) -> list[Rule[Facts]]:
+        """The rules of one effect that are not FALSE."""
+        counted = self.permits if effect is Effect.PERMIT else self.denies
+        return [rule for rules in counted.values() for rule in rules]
 
     def answer(self, effect: Effect, cause: Cause, made_by: list[Rule[Facts]]) -> Decision:
         """With the duties of its effect, and the words of its rules if they apply."""
+        duties = distinct([duty for rule in self.possible(effect) for duty in rule.obligations])
         names = in_order([rule.name for rule in made_by])
-        possible = self.of(effect, _TRUE, _DOUBT, _SPENT)
-        duties = distinct([duty for rule in possible for duty in rule.obligations])
         if cause is not Cause.RULE:
             return Decision(effect, cause, names, duties)
         advice = distinct([item for rule in made_by for item in rule.advice])
@@ -136,14 +135,15 @@ def decide(rules: Iterable[Rule[Facts]], facts: Facts) -> Decision:
     Returns:
         A decision without id, bundle or record: those are not law.
     """
-    tally, denial, permit = _Tally(rules, facts), Effect.DENY, Effect.PERMIT
+    tally = _Tally(rules, facts)
+    denies, permits = tally.denies, tally.permits
     # INVARIANT: this order is the law; every line but the last but one denies.
-    if found := tally.of(denial, _SPENT) + tally.of(permit, _SPENT):
-        return tally.answer(denial, Cause.BUDGET, found)
-    if found := tally.of(denial, _TRUE):
-        return tally.answer(denial, Cause.RULE, found)
-    if found := tally.of(denial, _DOUBT):
-        return tally.answer(denial, Cause.INDETERMINATE, found)
-    if found := tally.of(permit, _TRUE):
-        return tally.answer(permit, Cause.RULE, found)
-    return Decision(denial, Cause.DEFAULT)
+    if spent := denies.get(_SPENT, []) + permits.get(_SPENT, []):
+        return tally.answer(Effect.DENY, Cause.BUDGET, spent)
+    if _TRUE in denies:
+        return tally.answer(Effect.DENY, Cause.RULE, denies[_TRUE])
+    if _DOUBT in denies:
+        return tally.answer(Effect.DENY, Cause.INDETERMINATE, denies[_DOUBT])
+    if _TRUE in permits:
+        return tally.answer(Effect.PERMIT, Cause.RULE, permits[_TRUE])
+    return Decision(Effect.DENY, Cause.DEFAULT)

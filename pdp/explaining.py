@@ -31,8 +31,8 @@ from pdp.explanation import (
     cut,
 )
 from pdp.model import Cause, Decision, Effect, Obligation, Reason, Verdict
-from pdp.policy import DerivedRole, PolicySet, Rule, When
-from pdp.roles import ROLES_PATH, Facts, StaticRole, listed
+from pdp.policy import PolicySet, Rule
+from pdp.roles import ROLES_PATH, DerivedRole, Facts, StaticRole, When, listed
 from pdp.values import Timestamp, Value
 
 # The causes that rules make; before any other, no rule was looked at.

@@ -11,7 +11,7 @@ import enum
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from pdp.values import Value, canonical
 
@@ -103,7 +103,11 @@ class Resource:
     properties: Properties = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+# Stands for the argument that is not there; each request without a context has a dict of its own.
+_NO_CONTEXT: Final[Properties] = {}
+
+
+@dataclass(frozen=True)
 class Request:
     """One question. `tenant` empty means the caller's only one.
 
@@ -118,6 +122,28 @@ class Request:
     request_id: str = ""
     subject_token: str = ""
     explain: bool = False
+
+    # As `Decision`, and for the same reason. INVARIANT: sets every field.
+    def __init__(  # noqa: PLR0917 the fields
+        self,
+        subject: Subject,
+        action: Action,
+        resource: Resource,
+        context: Properties = _NO_CONTEXT,
+        tenant: str = "",
+        request_id: str = "",
+        subject_token: str = "",
+        explain: bool = False,  # noqa: FBT001, FBT002
+    ) -> None:
+        made = self.__dict__
+        made["subject"] = subject
+        made["action"] = action
+        made["resource"] = resource
+        made["context"] = {} if context is _NO_CONTEXT else context
+        made["tenant"] = tenant
+        made["request_id"] = request_id
+        made["subject_token"] = subject_token
+        made["explain"] = explain
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,8 +196,8 @@ class Obligation:
 
 def distinct(duties: Sequence[Obligation]) -> tuple[Obligation, ...]:
     """Sorted, without duplicates."""
-    if not duties:
-        return ()
+    if len(duties) < 2:  # noqa: PLR2004 none, or one
+        return tuple(duties)
     by_key = {duty.key: duty for duty in duties}
     return tuple(by_key[key] for key in sorted(by_key))
 

@@ -7,20 +7,20 @@ request. Nobody holds a half-compiled one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from pdp import engine
 from pdp.actions import ANY_ACTION, ByAction, is_action
 from pdp.boundary import Admitted
 from pdp.candidates import Candidates, Kept
-from pdp.cel.compile import CompiledExpression, compile_expression
+from pdp.cel.compile import compile_expression
 from pdp.cel.limits import EvaluationLimits
 from pdp.cel.syntax import Expression
 from pdp.errors import PolicyError
-from pdp.model import Cause, Decision, Effect, Obligation, Reason, Verdict, deny
+from pdp.model import Cause, Decision, Effect, Obligation, Reason, deny
 from pdp.provided import Provided, ProviderDocument
-from pdp.roles import ROLES_PATH, Facts, StaticRole
+from pdp.roles import ROLES_PATH, DerivedRole, Facts, StaticRole, When
 from pdp.schema import SchemaDocument
 from pdp.schema_check import Schemas
 from pdp.values import Timestamp
@@ -69,33 +69,6 @@ class PolicyDocument:
     variables: tuple[tuple[str, Expression], ...]
     roles: tuple[RoleDocument, ...]
     rules: tuple[RuleDocument, ...]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class DerivedRole:
-    """A role computed from the request."""
-
-    name: str
-    sources: tuple[StaticRole, ...] | None
-    when: When | None
-
-    def evaluate(self, facts: Facts) -> Verdict:
-        """(any of the sources) AND the condition; decided once per request."""
-        verdict = facts.memo.get(id(self))
-        if verdict is None:
-            verdict = facts.memo[id(self)] = engine.conjunction(self.sources, self.when, facts)
-        return verdict
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class When:
-    """A condition: a compiled expression over the attributes."""
-
-    expression: CompiledExpression
-
-    def evaluate(self, facts: Facts) -> Verdict:
-        """The expression's verdict on the attributes."""
-        return self.expression.verdict(facts.attributes)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -244,29 +217,31 @@ class PolicySet:
         """Every rule that holds for a resource type, whatever its actions and times. To explain."""
         return [*self._of_every_type.rules, *self._by_type.get(resource_type, ByAction()).rules]
 
-    def decide(self, admitted: Admitted, now_ns: int) -> tuple[Decision, list[Rule]]:
+    def decide(self, admitted: Admitted, now_ns: int) -> tuple[Decision, Sequence[Rule]]:
         """The law on this set: the decision, and the candidates it looked at.
 
         INVARIANT: what providers own and the schemas first; nothing else may come before
         the rules. Where a candidate may read what a provider owns, and nobody
         has asked it yet (`Provided.complete`), the answer is DENY(INDETERMINATE).
         """
-        sent, provided = admitted.sent, self.provided
+        sent, provided, parts = admitted.sent, self.provided, admitted.parts
         if provided is not None and (violation := provided.violation(sent)):
-            return replace(deny(Cause.IDENTITY), schema_violation=violation), []
-        if violation := self._schemas.violation(sent):
-            return replace(deny(Cause.SCHEMA), schema_violation=violation), []
+            return replace(deny(Cause.IDENTITY), schema_violation=violation), ()
+        if violation := self._schemas.violation(sent, parts):
+            return replace(deny(Cause.SCHEMA), schema_violation=violation), ()
         request = admitted.request
         rules = self._candidates(request.resource.type, request.action.name)
         if provided is not None and admitted.completion is None:
-            current = list(rules.current(now_ns))
+            current = rules.current(now_ns)
             if provided.wanted(sent, current):
                 return deny(Cause.INDETERMINATE), current
             # What no rule is known to read is an error, should one read it after all.
             admitted = provided.complete(admitted, {})
-        facts = Facts({**admitted.attributes, "now": Timestamp(now_ns)})
+        # A provider may have said more of the subject than is on its part.
+        own = parts[0] if parts is not None and admitted.completion is None else None
+        facts = Facts({**admitted.attributes, "now": Timestamp(now_ns)}, own)
         decision = engine.decide(rules.possible(facts.held, now_ns), facts)
-        return decision, list(rules.current(now_ns))
+        return decision, rules.current(now_ns)
 
 
 class _Compiler:

@@ -170,7 +170,7 @@ class Provided:
             found[INCOMPLETE] = incomplete
         fetched_all = tuple(said[name] for name in sorted(said))
         completion = Completion(admitted.attributes, fetched_all, unusable, origins)
-        return Admitted(admitted.request, found, admitted.token, completion)
+        return Admitted(admitted.request, found, admitted.token, completion, admitted.parts)
 
 
 def _put(

@@ -14,6 +14,7 @@ from pdp.cel.moments import parse_timestamp
 from pdp.cel.text import compile_pattern
 from pdp.cel.values import CelError
 from pdp.errors import PolicyError, member
+from pdp.parts import Parts
 from pdp.schema import (
     ANY,
     ANYTHING,
@@ -37,6 +38,12 @@ PATTERN_CHARACTERS_MAX = 500
 PATTERN_SIZE_MAX = 5_000
 # Of a path in an answer and a record; keys in it are the sender's.
 PATH_CHARACTERS_MAX = 1_000
+# What is compared, and what its schema goes by; in this order.
+_PARTS: Final = (
+    (Target.SUBJECT, "subject.properties", "subject.type"),
+    (Target.ACTION, "action.properties", "action.name"),
+    (Target.RESOURCE, "resource.properties", "resource.type"),
+)
 
 
 class Schemas:
@@ -58,8 +65,12 @@ class Schemas:
                 raise PolicyError(f"the schema of {described(document)} is not one of an object")
             checks[document.name] = _Compiler().check(document.schema, 1)
         self._empty = not any(self._checks.values())
+        self._contexts = self._checks[Target.CONTEXT]
+        # Stands for these schemas on parts that were compared with them, and keeps nothing alive.
+        self._mark = object()
+        self._fits = self._mark, ""
 
-    def violation(self, attributes: Mapping[str, Value]) -> str:
+    def violation(self, attributes: Mapping[str, Value], parts: Parts | None = None) -> str:
         """The first thing that does not fit, or the empty string.
 
         A function of the request's content alone, whatever the order of keys
@@ -68,6 +79,8 @@ class Schemas:
 
         Args:
             attributes: as `pdp.boundary.admit` made them.
+            parts: what they were made of, if that is known. What these schemas said
+                of one is noted on it, and not worked out again.
 
         Returns:
             `resource.properties.amount must be an integer`: a path, a blank
@@ -76,23 +89,51 @@ class Schemas:
         """
         if self._empty:
             return ""
-        checks, resource_type = self._checks, attributes["resource.type"]
-        for target, name, part in (
-            (Target.SUBJECT, attributes["subject.type"], "subject.properties"),
-            (Target.ACTION, attributes["action.name"], "action.properties"),
-            (Target.RESOURCE, resource_type, "resource.properties"),
-            # Both hold: a narrower schema must not lift a wider one.
-            (Target.CONTEXT, ANY, "context"),
-            (Target.CONTEXT, resource_type, "context"),
-        ):
-            check = checks[target].get(name)  # type: ignore[arg-type]
-            if check is None or (found := check(attributes[part])) is None:
-                continue
-            path = f"{part}{found[0]}"
-            if len(path) > PATH_CHARACTERS_MAX:
-                path = f"{path[:PATH_CHARACTERS_MAX]}…"
-            return f"{path} {found[1]}"
+        fits = self._fits
+        if parts is None:
+            if found := self._of_parts(attributes):
+                return found
+        else:
+            subject, action, resource = parts
+            # Most of the time all three were found to fit.
+            known = subject.judged is fits and action.judged is fits and resource.judged is fits
+            if not known and (found := self._noted(attributes, parts)):
+                return found
+        # Both hold: a narrower schema must not lift a wider one.
+        resource_type: str = attributes["resource.type"]  # type: ignore[assignment]
+        for name in (ANY, resource_type):
+            checked = name in self._contexts
+            if checked and (found := self._of(Target.CONTEXT, name, "context", attributes)):
+                return found
         return ""
+
+    def _of_parts(self, attributes: Mapping[str, Value]) -> str:
+        for target, part, name in _PARTS:
+            found = self._of(target, attributes[name], part, attributes)  # type: ignore[arg-type]
+            if found:
+                return found
+        return ""
+
+    def _noted(self, attributes: Mapping[str, Value], parts: Parts) -> str:
+        """The same, of parts that others may share: what was found is noted on them."""
+        for shared, (target, part, name) in zip(parts, _PARTS, strict=True):
+            judged = shared.judged
+            if judged is None or judged[0] is not self._mark:
+                found = self._of(target, attributes[name], part, attributes)  # type: ignore[arg-type]
+                # INVARIANT: one assignment, of the answer together with who gave it.
+                judged = shared.judged = (self._mark, found) if found else self._fits
+            if judged[1]:
+                return judged[1]
+        return ""
+
+    def _of(self, target: Target, name: str, part: str, attributes: Mapping[str, Value]) -> str:
+        check = self._checks[target].get(name)
+        if check is None or (found := check(attributes[part])) is None:
+            return ""
+        path = f"{part}{found[0]}"
+        if len(path) > PATH_CHARACTERS_MAX:
+            path = f"{path[:PATH_CHARACTERS_MAX]}…"
+        return f"{path} {found[1]}"
 
 
 # -- checking values -------------------------------------------------------------

@@ -72,6 +72,15 @@ def value_from_pb(message: pb.Value, path: str = "value") -> Value:
         raise error.below(path) from None
 
 
+def value_within(message: pb.Value, levels_max: int) -> Value:
+    """Decode a value of properties, finite and within depth.
+
+    Raises:
+        InvalidRequestError: as `map_from_pb`, without a path.
+    """
+    return _decode(message, message.WhichOneof("kind"), 1, levels_max, True)  # noqa: FBT003
+
+
 def map_to_pb(
     properties: Mapping[str, object], entries: MutableMapping[str, pb.Value], path: str
 ) -> None:

@@ -294,17 +294,14 @@ def _doubtful_deny_permits(monkeypatch: pytest.MonkeyPatch) -> Decide:
 
 def _permit_overrides(monkeypatch: pytest.MonkeyPatch) -> Decide:
     """Drops denies when a permit applies."""
-    original = engine._Tally.of
+    original = engine._Tally.__init__
 
-    def of(
-        self: engine._Tally[object], effect: Effect, *verdicts: Verdict
-    ) -> list[engine.Rule[object]]:
-        granting = original(self, Effect.PERMIT, Verdict.TRUE)
-        if granting and effect is Effect.DENY:
-            return []
-        return original(self, effect, *verdicts)
+    def tally(self: engine._Tally[object], *arguments: object) -> None:
+        original(self, *arguments)  # type: ignore[arg-type]
+        if Verdict.TRUE in self.permits:
+            self.denies.clear()
 
-    monkeypatch.setattr(engine._Tally, "of", of)
+    monkeypatch.setattr(engine._Tally, "__init__", tally)
     return rs.decide
 
 
@@ -321,15 +318,13 @@ def _doubt_is_false(monkeypatch: pytest.MonkeyPatch) -> Decide:
 
 def _denials_shed_duties_in_doubt(monkeypatch: pytest.MonkeyPatch) -> Decide:
     """A denial owes the duties of the rules that apply only."""
-    original = engine._Tally.of
+    original = engine._Tally.possible
 
-    def of(
-        self: engine._Tally[object], effect: Effect, *verdicts: Verdict
-    ) -> list[engine.Rule[object]]:
-        whole = effect is Effect.DENY and len(verdicts) > 1
-        return original(self, effect, *(verdicts[:1] if whole else verdicts))
+    def possible(self: engine._Tally[object], effect: Effect) -> list[engine.Rule[object]]:
+        applies = self.denies.get(Verdict.TRUE, [])
+        return applies if effect is Effect.DENY else original(self, effect)
 
-    monkeypatch.setattr(engine._Tally, "of", of)
+    monkeypatch.setattr(engine._Tally, "possible", possible)
     return rs.decide
 
 

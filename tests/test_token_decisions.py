@@ -342,7 +342,7 @@ def test_a_role_that_the_token_does_not_list_is_not_held(tmp_path: Path) -> None
 def arriving(question: Request) -> tuple[Request, Received]:
     """A question as a door receives it."""
     data = message(question)
-    return parse_request(data), Received(data, b"d" * 32)
+    return parse_request(data), Received(data)
 
 
 @pytest.mark.parametrize("capture", list(Capture))

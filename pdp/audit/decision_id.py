@@ -6,11 +6,14 @@ import os
 from typing import Final
 
 _NS_PER_MS: Final = 1_000_000
-_CHANCE_BYTES: Final = 10  # 74 bits of an id
+_CHANCE_DIGITS: Final = 19  # of which one gives two bits: 74 bits of an id
+_FETCHED: Final = 512
+# The variant of UUID takes two bits of a digit; the other two stay as they came.
+_VARIANT: Final = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 
 
 class _Chance:
-    """Random bytes, fetched many at a time.
+    """Random digits, fetched many at a time.
 
     Each fetch is a system call that gives the interpreter lock away; next to
     the thread that writes records that costs more than the rest of an answer.
@@ -18,22 +21,34 @@ class _Chance:
     """
 
     def __init__(self) -> None:
-        self._bytes = b""
+        self._digits = ""
         self._place = 0
-        # Two processes must not go on from the same bytes.
+        # The last moment that was asked for, and how it is written.
+        self._moment: tuple[int | None, str] = (None, "")
+        # Two processes must not go on from the same digits.
         os.register_at_fork(after_in_child=self._forget)
 
     def _forget(self) -> None:
-        self._bytes = b""
+        self._digits = ""
         self._place = 0
 
-    def take(self) -> bytes:
-        """The next `_CHANCE_BYTES` bytes; none is given twice."""
+    def take(self) -> str:
+        """The next `_CHANCE_DIGITS` hexadecimal digits; none is given twice."""
         place = self._place
-        if place >= len(self._bytes):
-            self._bytes, place = os.urandom(_CHANCE_BYTES * 512), 0
-        self._place = place + _CHANCE_BYTES
-        return self._bytes[place : place + _CHANCE_BYTES]
+        if place + _CHANCE_DIGITS > len(self._digits):
+            self._digits, place = os.urandom(_CHANCE_DIGITS * _FETCHED // 2).hex(), 0
+        end = self._place = place + _CHANCE_DIGITS
+        return self._digits[place:end]
+
+    def when(self, milliseconds: int) -> str:
+        """The digits of a moment; many ids are of the same one."""
+        known, written = self._moment
+        if known != milliseconds:
+            bounded = min(max(milliseconds, 0), 2**48 - 1)
+            digits = f"{bounded:012x}"
+            written = f"{digits[:8]}-{digits[8:]}-7"
+            self._moment = milliseconds, written
+        return written
 
 
 _CHANCE: Final = _Chance()
@@ -45,10 +60,6 @@ def new_decision_id(clock_ns: int) -> str:
     The clock is the caller's: ids sort like the records they name. A time
     before 1970 or after 10889 counts as the nearest that can be written.
     """
-    milliseconds = min(max(clock_ns // _NS_PER_MS, 0), 2**48 - 1)
     chance = _CHANCE.take()
-    # Two bits say which variant of UUID it is; digit for digit this is quicker than as one number.
-    variant = 0x8000 | int.from_bytes(chance[:2], "big") & 0x3FFF
-    digits = chance[2:].hex()
-    when = f"{milliseconds:012x}"
-    return f"{when[:8]}-{when[8:]}-7{digits[:3]}-{variant:04x}-{digits[4:]}"
+    when = _CHANCE.when(clock_ns // _NS_PER_MS)
+    return f"{when}{chance[:3]}-{_VARIANT[chance[3]]}{chance[4:7]}-{chance[7:]}"

@@ -56,17 +56,25 @@ class Capture(enum.Enum):
     FULL = "full"  # the whole request besides, for replay
 
 
-@dataclass(frozen=True, slots=True)
 class Received:
     """A request message as a door received it.
 
     Attributes:
         message: the bytes.
-        digest: their SHA-256.
     """
 
-    message: bytes
-    digest: bytes
+    __slots__ = ("_digest", "message")
+
+    def __init__(self, message: bytes) -> None:
+        self.message = message
+        self._digest = b""
+
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 of the message, which the answer and the record name."""
+        if not self._digest:
+            self._digest = hashlib.sha256(self.message).digest()
+        return self._digest
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ an error is neither true nor false: it is shown, and asked of nobody.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pdp import engine
@@ -23,8 +23,8 @@ from pdp.boundary import Admitted
 from pdp.cel.compile import CompiledExpression
 from pdp.cel.trace import Site, Tracer
 from pdp.model import Cause, Decision, Verdict
-from pdp.policy import DerivedRole, PolicySet, Rule, When
-from pdp.roles import Facts, StaticRole
+from pdp.policy import PolicySet, Rule
+from pdp.roles import DerivedRole, Facts, StaticRole, When
 from pdp.values import Timestamp
 
 RULE, CONDITION, OPERAND, BRANCH = "rule", "condition", "operand", "branch"
@@ -121,7 +121,7 @@ class Watcher:
     _probes: dict[tuple[int, str], _Probe] = field(default_factory=dict)
 
     def __call__(
-        self, admitted: Admitted, now_ns: int, decision: Decision, candidates: list[Rule], /
+        self, admitted: Admitted, now_ns: int, decision: Decision, candidates: Sequence[Rule], /
     ) -> None:
         """One decision, and the rules it was made from."""
         if decision.cause is Cause.RULE:

@@ -7,7 +7,7 @@ answers it, as in the PDP; there is no second way to decide.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -65,7 +65,7 @@ class Watch(Protocol):
     """Is told of each decision that was made, and of what it was made from."""
 
     def __call__(
-        self, admitted: Admitted, now_ns: int, decision: Decision, candidates: list[Rule], /
+        self, admitted: Admitted, now_ns: int, decision: Decision, candidates: Sequence[Rule], /
     ) -> None:
         """One decision; no candidates when it was made before the rules."""
 

@@ -7,7 +7,7 @@ the same way, so that nothing depends on where they came from.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,7 +62,7 @@ class Edition:
 
     def decide(
         self, admitted: Admitted, caller: Caller, now_ns: int
-    ) -> tuple[Decision, list[Rule]]:
+    ) -> tuple[Decision, Sequence[Rule]]:
         """What a PDP with these policies would say, and the candidates.
 
         Raises:
@@ -70,7 +70,7 @@ class Edition:
         """
         return admission.decide(self.tenants, self.callers, Denials(), admitted, caller, now_ns)
 
-    def answer(self, question: Question, now_ns: int) -> tuple[Decision, list[Rule]]:
+    def answer(self, question: Question, now_ns: int) -> tuple[Decision, Sequence[Rule]]:
         """The same, to a question that says what providers say.
 
         Raises:

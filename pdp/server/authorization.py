@@ -31,6 +31,7 @@ from pdp.config.settings import Limits
 from pdp.decision_point import Clock, DecisionPoint
 from pdp.errors import IdentityError, InvalidRequestError
 from pdp.identity.svid import SvidVerifier
+from pdp.interning import Interner
 from pdp.model import Caller, Cause, Effect, deny
 from pdp.server.overload import Gate
 from pdp.server.pace import Pace
@@ -100,6 +101,7 @@ class AuthorizationDoor:
         limits: as given.
         gate: how much is taken on at once, by all doors of this server.
         pace: when a question is decided, likewise.
+        interner: admits what is asked, likewise.
     """
 
     def __init__(
@@ -117,6 +119,7 @@ class AuthorizationDoor:
         self._telemetry = telemetry
         self.gate = Gate(limits, clock)
         self.pace = Pace()
+        self.interner = Interner(limits.input)
 
     async def authorize(self, message: bytes, context: RpcContext) -> bytes:
         """One call. Cancellation passes through: then no answer is sent."""
@@ -187,9 +190,9 @@ class AuthorizationDoor:
 
     async def _decided(self, message: bytes, caller: Caller, deadline: float) -> bytes:
         # (5) The message, then its values.
-        received = Received(message, hashlib.sha256(message).digest())
+        received = Received(message)
         try:
-            admitted = wire.admit_message(message, caller, self.limits.input)
+            admitted = self.interner.admit(message, caller)
         except InvalidRequestError as error:
             raise invalid(error) from None
         # (6) The rest never raises.

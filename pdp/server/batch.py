@@ -70,7 +70,7 @@ class BatchDoor:
     async def _decided(self, message: bytes, caller: Caller, deadline: float) -> bytes:
         # (5) The batch, then each question as if it came alone.
         asked = self._split(message)
-        received = [Received(item, hashlib.sha256(item).digest()) for _, item in asked.items]
+        received = [Received(item) for _, item in asked.items]
         digest = hashlib.sha256(message).digest()
         questions = [self._admit(request_id, item, caller) for request_id, item in asked.items]
         semantic = Semantic(asked.semantic)
@@ -96,7 +96,7 @@ class BatchDoor:
 
     def _admit(self, request_id: str, item: bytes, caller: Caller) -> Admitted | Refused:
         try:
-            return wire.admit_message(item, caller, self._limits.input)
+            return self._door.interner.admit(item, caller)
         except InvalidRequestError as error:
             # Of what could not be admitted the record keeps the id, and the digest of its bytes.
             nobody, nothing = Subject("", ""), Resource("", "")

@@ -32,6 +32,18 @@ class Running:
     check: Check
 
 
+def admitted_by(admit: Callable[..., Any], *arguments: object) -> tuple[object, object]:
+    """What a way of reading a request makes of it, or why it refuses."""
+    from pdp.errors import InvalidRequestError
+    from pdp.values import canonical
+
+    try:
+        admitted = admit(*arguments)
+    except InvalidRequestError as error:
+        return error.field, error.reason
+    return admitted.request, canonical(dict(admitted.attributes))
+
+
 def _permitted_and_denied() -> Any:
     """A snapshot in which everything is permitted and everything is denied too.
 
@@ -79,8 +91,12 @@ def _questions() -> tuple[Any, ...]:
 
 @contextmanager
 def request_bytes() -> Iterator[Running]:
-    """A request at the server's door: a denial or INVALID_ARGUMENT; one line; never a permit."""
-    from tests.simulators.decision_points import HeldSnapshot, MemoryRecorder, message
+    """A request at the server's door: a denial or INVALID_ARGUMENT; one line; never a permit.
+
+    Whatever came before, it is taken for what it is taken for by itself.
+    """
+    from pdp import wire
+    from tests.simulators.decision_points import PEP, HeldSnapshot, MemoryRecorder, message
     from tests.test_server import bench_door, outcome
 
     recorder = MemoryRecorder()
@@ -89,6 +105,9 @@ def request_bytes() -> Iterator[Running]:
 
     def check(data: bytes) -> bool:
         recorder.entries.clear()
+        assert admitted_by(door.interner.admit, data, PEP) == admitted_by(
+            wire.admit_message, data, PEP, door.limits.input
+        )
         status, details = loop.run_until_complete(outcome(door, data))
         assert (status, details) == ("OK", "DENY") or status == "INVALID_ARGUMENT", details
         assert details.isprintable()
