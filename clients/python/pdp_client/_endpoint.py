@@ -114,6 +114,11 @@ class Endpoint:
             return dict(self._denials)
 
     @property
+    def budget_s(self) -> float:
+        """Seconds that a call may take, unless it says otherwise."""
+        return self._budget_s
+
+    @property
     def permits(self) -> int:
         """Permits so far."""
         with self._lock:

@@ -38,6 +38,11 @@ class _StandIn:
         self._decision = decision
         self.asked: list[Request] = []
 
+    @property
+    def budget_s(self) -> float:
+        """As the client's default."""
+        return _arguments.BUDGET_S_DEFAULT
+
     def _ask(
         self,
         subject: Subject,
