@@ -400,7 +400,7 @@ def test_routes_of_fastapi_without_a_guard_are_found() -> None:
     async def forgotten() -> None: ...
 
     application.mount("/other", fastapi.FastAPI())
-    assert in_fastapi.unguarded_routes(application) == ["/forgotten", "/openapi.json", "/other/"]
+    assert in_fastapi.unguarded_routes(application) == ["/forgotten", "/openapi.json", "/other"]
 
 
 def test_guards_of_the_wrong_kind_are_refused_where_they_are_written() -> None:

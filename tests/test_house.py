@@ -29,6 +29,8 @@ APACHE_2_0_SHA256 = "cfc7749b96f63bd31c3c42b5c471bf756814053e847c10f3eb003417bc5
 
 # Which distribution an import comes from, where the names differ.
 DISTRIBUTIONS = {
+    # Django's own, and no Django without it.
+    "asgiref": "django",
     "cel_expr_python": "cel-expr-python",
     "celpy": "cel-python",
     "google": "protobuf",
@@ -44,6 +46,10 @@ DISTRIBUTIONS = {
 # Which extra, beside the base install, a part of the tree may count on. First match wins.
 # A file of the law or the office runs wherever the server or the author runs: both must have it.
 PARTS = (
+    # A web framework is the program's own; who imports the module for it has it. Tests have all.
+    ("clients/python/pdp_client/enforcement/django.py", ("dev",)),
+    ("clients/python/pdp_client/enforcement/fastapi.py", ("dev",)),
+    ("clients/python/pdp_client/enforcement/flask.py", ("dev",)),
     ("clients/python/pdp_client/", ()),
     ("pdp/v1/", ()),
     ("pdp/wire.py", ()),

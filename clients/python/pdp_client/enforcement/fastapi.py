@@ -25,8 +25,7 @@ from typing import Any
 
 import fastapi
 import fastapi.routing
-from starlette.requests import HTTPConnection
-from starlette.routing import BaseRoute, Mount
+from fastapi.requests import HTTPConnection
 
 from pdp.model import Decision
 from pdp_client.enforcement._enforcer import AsyncEnforcer, permits
@@ -114,22 +113,14 @@ def unguarded_routes(application: fastapi.FastAPI) -> list[str]:
     return sorted(set(_unguarded(application.routes)))
 
 
-def _unguarded(routes: Sequence[BaseRoute]) -> Iterable[str]:
+def _unguarded(routes: Sequence[Any]) -> Iterable[str]:
     # From some release on, routers that are included are seen through this only; before, copies of
     # their routes are in the list. What is of neither kind has no dependencies: it has no guard.
     each: Any = getattr(fastapi.routing, "iter_route_contexts", iter)
     for route in each(routes):
-        path = str(getattr(route, "path", route))
         dependant = getattr(route, "dependant", None)
-        if dependant is None:
-            yield f"{path}/" if isinstance(_route_of(route), Mount) else path
-        elif not _has_guard(dependant):
-            yield path
-
-
-def _route_of(context: Any) -> Any:
-    """The route itself, where there is a context around it."""
-    return getattr(context, "original_route", context)
+        if dependant is None or not _has_guard(dependant):
+            yield str(getattr(route, "path", route))
 
 
 def _has_guard(dependant: Any) -> bool:
