@@ -186,6 +186,63 @@ def test_any_text_is_a_question_or_says_why_not(text: str) -> None:
     assert problem is None or report(problem) == cli.EXIT_USAGE
 
 
+WORDS = """\
+policy: notes
+resource: note
+owner: notes@example.org
+rules:
+  - id: anybody-reads
+    effect: permit
+    actions: [read]
+    justification: they are notes
+    obligations: [{id: seen, type: log, properties: {level: 2}}]
+    advice: [{id: archive, type: hint}]
+    reason: {user: "Notes are open.", admin: See N-1.}
+"""
+
+
+@pytest.mark.parametrize("may", ["", "    may: [explain]\n"])
+def test_what_comes_with_the_answer_is_shown(pdp: Command, tmp_path: Path, may: str) -> None:
+    """Obligations, advice, and the words for users and administrators; who does not get them."""
+    (tmp_path / "notes.yaml").write_text(WORDS)
+    (tmp_path / "callers.yaml").write_text(
+        f"kind: callers\ncallers:\n  - id: {FRONTEND}\n    resources: [note]\n"
+        f"    actions: [read]\n    subjects: {{assert: [user]}}\n{may}"
+    )
+    asked = json.dumps({**QUESTION, "resource": {"type": "note", "id": "1"}}).encode()
+    done = pdp("explain", tmp_path, "-", stdin=asked)
+    told = "" if may else ", not told to this caller: no entry has `may: [explain]` for it"
+    for line in (
+        '  obliges to log:seen {"level": 2}\n',
+        "  advises hint:archive {}\n",
+        "  for the user: Notes are open. [notes/anybody-reads]\n",
+        f"  for the administrator: See N-1. [notes/anybody-reads]{told}\n",
+    ):
+        assert line in done.stdout
+    found = json.loads(pdp("explain", tmp_path, "-", "--json", stdin=asked).stdout)
+    assert found["advice"] == [{"type": "hint", "id": "archive", "properties": {}}]
+    assert found["reason_user"] == {"notes/anybody-reads": "Notes are open."}
+    words = {"notes/anybody-reads": "See N-1."}
+    assert (found["reason_admin"], found["reason_admin_not_told"]) == (
+        (words, {}) if may else ({}, words)
+    )
+
+
+def test_a_place_in_a_policy_is_found_from_here(
+    pdp: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder stands before the file, as it was given."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "p.yaml").write_text(WORDS.replace("effect: permit", "effect: allow"))
+    (tmp_path / "mine" / "callers.yaml").write_text(
+        f"kind: callers\ncallers:\n  - id: {FRONTEND}\n    resources: [note]\n"
+        "    actions: [read]\n    subjects: {assert: [user]}\n"
+    )
+    done = pdp("explain", "mine", "-", stdin=json.dumps(QUESTION).encode())
+    assert done.stderr.startswith("error: mine/p.yaml:6:")
+
+
 def test_claims_of_a_token_in_a_question_prove_its_subject(pdp: Command, tmp_path: Path) -> None:
     """A caller that must bring a token gets the rules' answer, and roles of the claim count."""
     (tmp_path / "callers.yaml").write_text(

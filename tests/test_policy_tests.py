@@ -192,6 +192,63 @@ def test_a_request_that_the_pdp_refuses_is_no_passed_test(checker: Checker) -> N
     assert "`tenant` is required" in found[0].refused
 
 
+def test_a_row_names_its_tenant(checker: Checker) -> None:
+    """At the head, in the row, or in a table; the caller policy judges it as in a PDP."""
+    other = HEAD.replace("org/a", "org/two")
+    for text in (
+        other + row(effect="PERMIT") + "    tenant: one\n",
+        other.replace("tests:", "tenant: two\ntests:") + row(effect="PERMIT"),
+        other.replace("tests:", "tenant: else\ntests:")
+        + row(effect="PERMIT")
+        + "    tenant: two\n",
+    ):
+        (found,) = outcomes(text, checker)
+        assert found.passed, found
+    (found,) = outcomes(other + row(effect="DENY") + "    tenant: else\n", checker)
+    assert "`tenant` is not one that this caller may name" in found.refused
+
+
+SCHEMA = b"""\
+kind: schema
+resource: r
+schema: {type: object, required: [n], properties: {n: {type: integer}}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("violation", "differs"),
+    [
+        ("resource.properties.n", []),
+        ("resource.properties.n must be an integer", []),
+        ("resource.properties.m", ["violation"]),
+        ("resource.properties", ["violation"]),
+        ("resource.properties.n must be a string", ["violation"]),
+    ],
+)
+def test_a_row_says_what_does_not_fit(violation: str, differs: list[str], checker: Checker) -> None:
+    """The path, or the path and the words; both are shown where they differ."""
+    compilation = compile_sources(
+        {"p.yaml": POLICY.encode(), "c.yaml": CALLERS.encode(), "s.yaml": SCHEMA}, checker
+    )
+    text = HEAD + row(number='"x"', effect="DENY", cause="SCHEMA", violation=violation)
+    tests = read_tests({"t_test.yaml": text.encode()})
+    assert tests.problems == ()
+    (found,) = trial.run(compilation.policy_set(LIMITS), callers_of(compilation), tests.rows)
+    assert [each.key for each in found.differences] == differs
+    for each in found.differences:
+        assert (each.expected, each.actual) == (
+            violation,
+            "resource.properties.n must be an integer",
+        )
+
+
+def test_a_violation_needs_its_cause() -> None:
+    """No other answer has one: a row that waits for it in vain is a mistake."""
+    text = HEAD + row(effect="DENY", violation="resource.properties.n")
+    (problem,) = read_tests({"t_test.yaml": text.encode()}).problems
+    assert "only those causes come with a violation" in str(problem)
+
+
 def test_a_row_overrides_the_head_of_the_document(checker: Checker) -> None:
     """`caller` and `now` are keys of a row too."""
     text = HEAD + row(effect="DENY", cause="CALLER")

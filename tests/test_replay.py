@@ -387,7 +387,7 @@ def test_the_command_replays_files_of_questions(tmp_path: Path, pdp: Command) ->
     told = json.loads(done.stdout)["replay"]
     assert (done.returncode, told["asked"], told["different"]) == (1, 1, {})
     places = {(each["count"], *each["first"]) for each in told["not_asked"]}
-    assert places == {(1, "questions.jsonl:2"), (1, "questions.jsonl:4")}
+    assert places == {(1, f"{path}:2"), (1, f"{path}:4")}
     path.write_text(LINES[0].replace('"tags": []', '"tags": ["secret"]') + "\n")
     done = pdp("diff", old, new, "--replay", path)
     assert done.returncode == 1

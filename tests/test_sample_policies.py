@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pdp import engine
-from pdp.actions import ANY_ACTION
+from pdp.actions import PATTERN_END, action_matches
 from pdp.authoring import trial
 from pdp.authoring.checker import Checker
 from pdp.authoring.compilation import Compilation, compile_directory
@@ -143,6 +143,20 @@ def test_every_rule_says_why(sample: Sample) -> None:
     assert [name for name, rule in sample.rules.items() if not rule.justification] == []
 
 
+def test_one_sample_shows_a_pattern_of_actions(samples: Callable[[str], Sample]) -> None:
+    """`report:*`, and rows with names of one and of more parts that it is about."""
+    found = samples("document-sharing")
+    (pattern,) = {
+        action
+        for rule in found.rules.values()
+        for action in rule.actions
+        if action.endswith(PATTERN_END)
+    }
+    asked = {row.request.action.name for row in found.rows if row.expect.effect is Effect.PERMIT}
+    parts = {name.count(":") for name in asked if action_matches(pattern, name)}
+    assert (pattern, parts) == ("report:*", {1, 2})
+
+
 def test_every_caller_is_in_some_row(sample: Sample) -> None:
     """Each entry of the caller policy is about the caller of some row."""
 
@@ -166,7 +180,9 @@ def outcomes_without(sample: Sample, name: str) -> tuple[Outcome, ...]:
         for policy in sample.compilation.policies
     ]
     concerned = tuple(
-        row for row in sample.rows if ANY_ACTION in actions or row.request.action.name in actions
+        row
+        for row in sample.rows
+        if any(action_matches(action, row.request.action.name) for action in actions)
     )
     return sample.ask(concerned, PolicySet(policies, LIMITS, sample.compilation.schemas))
 

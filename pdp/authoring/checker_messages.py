@@ -11,6 +11,8 @@ from pdp.cel.functions import FUNCTIONS, LIBRARIES
 from pdp.errors import ExpressionError, Position
 
 _ERROR = re.compile(r"ERROR: <input>:(-?\d+):(-?\d+): (.*)")
+_LITERAL = re.compile(r"invalid (?:hex )?(u?int) literal")
+_DIGITS = re.compile(r"-?(?:0[xX][0-9a-fA-F]+|[0-9]+)[uU]?")
 _HAS = re.compile(r"\bhas\s*\(\s*([\w.]+)\s*\)")
 _OPERATORS = MappingProxyType(
     {
@@ -101,11 +103,34 @@ def explain(words: str, source: str, variables: Mapping[str, str]) -> Expression
     if not source.strip():
         return ExpressionError("the expression is empty", Position("", 1, 1), "write a condition")
     position = Position("", max(line, 1), max(column, 1))
+    if literal := _LITERAL.fullmatch(said.strip()):
+        return _too_large(literal[1], source, position)
     for pattern, make in _SHAPES:
         if match := re.match(pattern, said, re.DOTALL):
             message, hint = make(match, variables)
             return ExpressionError(message, position, hint or _misused_has(source, variables))
     return ExpressionError(f"{said[:1].lower()}{said[1:300]}", position)
+
+
+def _too_large(kind: str, source: str, position: Position) -> ExpressionError:
+    """A literal of digits alone is refused for one reason: it does not fit."""
+    lines = source.splitlines()
+    line = lines[position.line - 1] if position.line <= len(lines) else ""
+    digits = _DIGITS.match(line, position.column - 1)
+    number = f"`{digits[0][:80]}`" if digits else "the number"
+    if kind == "uint":
+        return ExpressionError(
+            f"{number} does not fit into a uint, which ends at 18446744073709551615",
+            position,
+            "write a double, `1.8e19`, where about right is enough, or compare it as a text",
+        )
+    return ExpressionError(
+        f"{number} does not fit into an int, which goes from -9223372036854775808 to "
+        "9223372036854775807",
+        position,
+        "write a uint, with `u` at its end, up to 18446744073709551615u; or a double, `9.3e18`, "
+        "where about right is enough; or compare it as a text",
+    )
 
 
 def _misused_has(source: str, variables: Mapping[str, str]) -> str:

@@ -25,7 +25,8 @@ _ORDERS: Mapping[tuple[str, ...], tuple[str, ...]] = {
     (): (
         "kind", "policy", "name", "resource", "subject", "action", "context", "attributes",
         "max_age_s", "owner", "imports", "unguarded", "static_roles", "variables", "roles", "rules",
-        "callers", "now", "caller", "fetched", "tests", "headers", "body", "upstream", "routes",
+        "callers", "now", "caller", "tenant", "fetched", "tests", "headers", "body", "upstream",
+        "routes",
     ),
     ("roles", "*"): ("from", "when"),
     ("rules", "*"): (
@@ -41,12 +42,15 @@ _ORDERS: Mapping[tuple[str, ...], tuple[str, ...]] = {
     ("routes", "*", "subject"): ("token", "type", "id", "properties"),
     ("routes", "*", "resource"): _ENTITY,
     ("tests", "*"): (
-        "name", "now", "caller", "subject", "action", "resource", "context", "fetched", "expect",
+        "name", "now", "caller", "tenant", "subject", "action", "resource", "context", "fetched",
+        "expect",
     ),
     ("tests", "*", "subject"): _ENTITY,
     ("tests", "*", "resource"): _ENTITY,
     ("tests", "*", "action"): ("name", "properties"),
-    ("tests", "*", "expect"): ("effect", "cause", "rules", "obligations", "advice", "reasons"),
+    ("tests", "*", "expect"): (
+        "effect", "cause", "violation", "rules", "obligations", "advice", "reasons",
+    ),
     ("tests", "*", "expect", "obligations", "*"): _DUTIES,
     ("tests", "*", "expect", "advice", "*"): _DUTIES,
 }  # fmt: skip

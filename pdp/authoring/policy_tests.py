@@ -8,50 +8,24 @@ every row says. Documents `kind: fixtures` hold what several of them name.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pdp.authoring.documents import read_document
+from pdp.authoring.expectations import CAUSES, Expectation, read_expectation
 from pdp.authoring.fetched_rows import Said, read_fetched
 from pdp.authoring.fields import NAME, PROSE, Fields, Text
 from pdp.authoring.fixtures import SECTIONS, Entity, Fixtures, properties
 from pdp.authoring.matrices import read_table
-from pdp.authoring.nodes import List, Map, Node, Scalar
+from pdp.authoring.nodes import Map, Node, Scalar
 from pdp.authoring.problems import Problems, closest, word
 from pdp.authoring.times import EXAMPLE, parse_timestamp
 from pdp.callers import check_caller_id
 from pdp.errors import PolicyError, Position
 from pdp.fetched import Fetched
-from pdp.model import Action, Cause, Effect, Obligation, Request, Resource, Subject
+from pdp.model import Action, Request, Resource, Subject
 from pdp.values import Value
 
-# What rules, schemas and the caller policy can answer; others need a clock, disk or network.
-CAUSES = tuple(
-    cause.name
-    for cause in (
-        Cause.RULE,
-        Cause.INDETERMINATE,
-        Cause.DEFAULT,
-        Cause.BUDGET,
-        Cause.CALLER,
-        Cause.IDENTITY,
-        Cause.SCHEMA,
-    )
-)
-_EFFECTS = tuple(effect.name for effect in Effect)
 _ID = Text("a SPIFFE ID", 2_048)
-
-
-@dataclass(frozen=True, slots=True)
-class Expectation:
-    """What a row expects. None is not compared."""
-
-    effect: Effect
-    cause: Cause | None
-    rules: tuple[str, ...] | None
-    obligations: tuple[Obligation, ...] | None
-    advice: tuple[Obligation, ...] | None = None
-    reason_user: tuple[str, ...] | None = None
-    reason_admin: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +113,7 @@ class _Reader:
             hint = "begin with `kind: tests`, or name the file without `_test`"
             problems.add(at, "a file named `…_test` holds tests", hint)
         required = {"kind": "write `kind: tests`", "tests": "list at least one test"}
-        optional = ["now", "caller", "fetched", "matrices", *SECTIONS]
+        optional = ["now", "caller", "tenant", "fetched", "matrices", *SECTIONS]
         if root.get("matrices") is not None:
             del required["tests"]
             optional.append("tests")
@@ -147,12 +121,14 @@ class _Reader:
             root, "the document of tests", problems, required=required, optional=optional
         )
         self.seen: dict[str, Position] = {}
+        self.tenant = ""
 
     def rows(self) -> list[TestRow]:
         """All rows that have no problem."""
         self.fixtures.read(self.fields)
         now, caller = _now(self.fields), _caller(self.fields)
         fetched = read_fetched(self.fields)
+        self.tenant = self.fields.text("tenant", NAME) or ""
         found: list[TestRow] = []
         for node in self.fields.items("tests", "list at least one test") or ():
             before = len(self.problems)
@@ -185,7 +161,7 @@ class _Reader:
             "table": "write `table: |`, and below it who may do what",
             **self._asked_here(),
         }
-        asked = ("context", "fetched", "caller", "now")
+        asked = ("context", "tenant", "fetched", "caller", "now")
         optional = [key for key in asked if key not in required]
         fields = Fields(node, what, self.problems, required=required, optional=optional)
         fetched = {**fetched, **read_fetched(fields)}
@@ -195,6 +171,7 @@ class _Reader:
         context = self.fixtures.context(fields.node("context"), self.problems)
         if name is None or context is None:
             return []
+        tenant = self._tenant(fields)
         cells = list(read_table(fields, name, context, self.fixtures, CAUSES))
         if now is None or caller is None:
             return []
@@ -204,7 +181,7 @@ class _Reader:
                 cell.position,
                 caller,
                 now,
-                cell.request,
+                replace(cell.request, tenant=tenant),
                 Expectation(cell.effect, cell.cause, None, None),
                 fetched=fetched,
             )
@@ -233,7 +210,7 @@ class _Reader:
             "expect": "write `expect: {effect: DENY}`",
             **self._asked_here(),
         }
-        asked = ("context", "fetched", "token", "caller", "now")
+        asked = ("context", "tenant", "fetched", "token", "caller", "now")
         optional = [key for key in asked if key not in required]
         fields = Fields(node, what, self.problems, required=required, optional=optional)
         fetched = {**fetched, **read_fetched(fields)}
@@ -241,7 +218,7 @@ class _Reader:
         caller = caller if fields.node("caller") is None else _caller(fields)
         name = fields.text("name", PROSE)
         request = self._request(fields)
-        expect = self._expect(fields)
+        expect = read_expectation(fields, self.problems)
         if None in (now, caller, name) or request is None or expect is None:
             return None
         token = None if fields.node("token") is None else properties(fields, "token")
@@ -260,7 +237,12 @@ class _Reader:
             action,
             Resource(resource.type, resource.id, resource.properties),
             context,
+            tenant=self._tenant(fields),
         )
+
+    def _tenant(self, fields: Fields) -> str:
+        """Whose policies are asked, as in a request; empty: it does not say."""
+        return fields.text("tenant", NAME) or self.tenant
 
     def _entity(self, fields: Fields, key: str) -> Entity | None:
         node = fields.node(key)
@@ -279,77 +261,6 @@ class _Reader:
             return None if name is None else Action(name, properties(inner, "properties"))
         name = fields.verbatim("action")
         return None if name is None else Action(name)
-
-    def _expect(self, fields: Fields) -> Expectation | None:
-        node = fields.node("expect")
-        if node is None:
-            return None
-        inner = Fields(
-            node,
-            "`expect`",
-            self.problems,
-            required={"effect": "write `effect: PERMIT` or `effect: DENY`"},
-            optional=("cause", "rules", "obligations", "advice", "reasons"),
-        )
-        effect = inner.choice("effect", _EFFECTS)
-        cause = inner.choice("cause", CAUSES)
-        if effect == Effect.PERMIT.name and cause not in {None, Cause.RULE.name}:
-            message = f"no permit has the cause {word(cause)}"
-            self.problems.add(inner.at("cause"), message, "a permit has the cause `RULE`")
-        rules = self._listed(inner, "rules")
-        names = None
-        if rules is not None:
-            texts = [inner.checked(item, "an item of `rules`", NAME) for item in rules]
-            names = tuple(text for text in texts if text is not None)
-        obligations = self._duties(inner, "obligations")
-        advice = self._duties(inner, "advice")
-        user, admin = self._reasons(inner)
-        if effect is None:
-            return None
-        found = Cause[cause] if cause else None
-        return Expectation(Effect[effect], found, names, obligations, advice, user, admin)
-
-    def _reasons(self, fields: Fields) -> tuple[tuple[str, ...] | None, tuple[str, ...] | None]:
-        """Texts for the user and for the administrator; a key left out is not compared."""
-        node = fields.node("reasons")
-        if node is None:
-            return None, None
-        inner = Fields(node, "`reasons`", self.problems, required={}, optional=("user", "admin"))
-        return self._said(inner, "user"), self._said(inner, "admin")
-
-    def _said(self, fields: Fields, key: str) -> tuple[str, ...] | None:
-        items = self._listed(fields, key)
-        if items is None:
-            return None
-        texts = [fields.checked(item, f"an item of {word(key)}", PROSE) for item in items]
-        return tuple(text for text in texts if text is not None)
-
-    def _listed(self, fields: Fields, key: str) -> tuple[Node, ...] | None:
-        """The items of a list, which may be empty: that expects none."""
-        node = fields.node(key)
-        if node is None:
-            return None
-        if not isinstance(node, List):
-            self.problems.add(node.position, f"{word(key)} must be a list", "none is `[]`")
-            return None
-        return node.items
-
-    def _duties(self, fields: Fields, key: str) -> tuple[Obligation, ...] | None:
-        """Obligations or advice."""
-        one = "obligation" if key == "obligations" else "advice"
-        items = self._listed(fields, key)
-        if items is None:
-            return None
-        found = []
-        for node in items:
-            required = dict.fromkeys(("id", "type"), "clients match on type and id")
-            duty = Fields(
-                node, f"the {one}", self.problems, required=required, optional=("properties",)
-            )
-            name, kind = duty.text("id", NAME), duty.text("type", NAME)
-            if name is not None and kind is not None:
-                found.append(Obligation(name, kind, properties(duty, "properties")))
-        return tuple(found)
 
 
 def _now(fields: Fields) -> int | None:

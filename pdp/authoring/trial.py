@@ -13,8 +13,9 @@ from typing import Protocol
 
 from pdp import admission
 from pdp.admission import Denials
+from pdp.authoring.expectations import Expectation
 from pdp.authoring.fetched_rows import completed
-from pdp.authoring.policy_tests import Expectation, TestRow
+from pdp.authoring.policy_tests import TestRow
 from pdp.boundary import Admitted, InputLimits, admit, admit_claims, with_token
 from pdp.callers import ANY, CallerPolicy
 from pdp.errors import InvalidRequestError
@@ -149,6 +150,13 @@ def _differences(expect: Expectation, decision: Decision) -> Iterable[Difference
     ):
         if texts is not None and set(texts) != {reason.text for reason in reasons}:
             yield Difference(key, _texts(texts), _texts(reason.text for reason in reasons))
+    if expect.violation is not None and not _said_so(expect.violation, decision.schema_violation):
+        yield Difference("violation", expect.violation, decision.schema_violation or "none")
+
+
+def _said_so(expected: str, actual: str) -> bool:
+    """Whether a violation is this one: its path, or its path and what is wrong there."""
+    return actual == expected or actual.startswith(f"{expected} ")
 
 
 def _names(names: Iterable[str]) -> str:

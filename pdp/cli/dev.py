@@ -49,6 +49,9 @@ def dev(
     trust_domain: Annotated[
         str, typer.Option(help="Whose callers are played; without it, the first caller's.")
     ] = "",
+    tenant: Annotated[
+        str, typer.Option("--tenant", "-t", help="Whose policies these are, as callers name it.")
+    ] = "default",
 ) -> None:
     """Serve a folder of policies while they are written."""
     from pdp.cli.dev_screen import Screen
@@ -56,7 +59,7 @@ def dev(
     from pdp.dev.news import NewsDesk
     from pdp.dev.session import Wishes, run
 
-    wishes = Wishes(policies, parse_address(listen), folder, trust_domain)
+    wishes = Wishes(policies, parse_address(listen), folder, trust_domain, tenant)
     with NewsDesk(Screen().show) as desk:
         run(wishes, desk)
     kept = f"kept `{folder}`" if folder else "removed everything that was made"

@@ -37,6 +37,7 @@ questions, one JSON object a line, as for `pdp explain`.
 \b
   pdp diff repository policies --replay /var/lib/pdp/record
   pdp diff repository policies --replay questions.jsonl
+  pdp diff repository@12 repository --tenant acme
 
 What cannot be asked again is counted, with the reason.
 
@@ -81,6 +82,9 @@ def diff(  # noqa: PLR0913, PLR0917 the options of a command
         ),
     ] = False,
     root: Annotated[Path | None, typer.Option(help="The trusted root of a repository.")] = None,
+    tenant: Annotated[
+        str, typer.Option("--tenant", "-t", help="Whose policies, where there are several.")
+    ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Compare, and replay."""
@@ -92,7 +96,7 @@ def diff(  # noqa: PLR0913, PLR0917 the options of a command
 
     now_ns = parse_now(now) or time.time_ns()
     try:
-        editions = [read_edition(each, root) for each in (old, new)]
+        editions = [read_edition(each, root, tenant) for each in (old, new)]
     except PdpError as error:
         # Exit code 1 says "they differ" here, and nothing else.
         raise ConfigurationError(str(error)) from error
@@ -158,7 +162,7 @@ def _play_file(work: Replay, path: Path) -> None:
                 whole = rest.endswith(b"\n")
                 line = b"{"  # no question: it says so
             if line.strip():
-                work.take_line(line, f"{path.name}:{number}")
+                work.take_line(line, f"{path}:{number}")
             if number % _PROGRESS_LINES == 0:
                 progress(done, size)
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pdp import value_json
 from pdp.cli.authorize import Context, Properties, entries_of, pair, properties_by_part
 
 if TYPE_CHECKING:
@@ -28,6 +27,7 @@ with options. The policies are a folder, a bundle's archive, a repository, or
 
 \b
   pdp explain policies/expense-reports question.json
+  pdp explain repository question.json --tenant acme
   pdp explain policies/expense-reports \\
     --caller spiffe://demo.example.org/expenses/frontend \\
     --subject user:ben --action read --resource expense_report:r-1 \\
@@ -75,16 +75,18 @@ def explain(  # noqa: PLR0913, PLR0917 the options of a command
     resource: Annotated[str, typer.Option("--resource", help="To what: `type:id`.")] = "",
     properties: Properties = None,
     context: Context = None,
-    tenant: Annotated[str, typer.Option(help="Needed where the caller has several.")] = "",
+    tenant: Annotated[
+        str, typer.Option("--tenant", "-t", help="Whose policies, where there are several.")
+    ] = "",
     root: Root = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Explain the answer to one question."""
     from pdp.errors import ConfigurationError
-    from pdp.impact.edition import read_edition
+    from pdp.impact.edition import is_published, read_edition
     from pdp.impact.question import parse_now, question_of
 
-    given = (subject, action, resource, tenant, *(properties or ()), *(context or ()))
+    given = (subject, action, resource, *(properties or ()), *(context or ()))
     if question:
         if any(given):
             raise ConfigurationError("give the question as a file or with options, not both")
@@ -101,10 +103,10 @@ def explain(  # noqa: PLR0913, PLR0917 the options of a command
             "action": {"name": action, "properties": found["action"]},
             "resource": _entity(resource, "--resource", found["resource"]),
             "context": entries_of(context or [], "--context"),
-            "tenant": tenant,
         }
         asked = question_of(parts)
-    edition = read_edition(policies, root)
+    named = asked.request.tenant if is_published(policies) else ""
+    edition = read_edition(policies, root, tenant or named)
     asked = asked.otherwise(caller, parse_now(now) or time.time_ns())
     if not asked.caller.spiffe_id:
         known = ", ".join(f"`{entry.id}`" for entry in edition.callers.entries[:5])
@@ -141,6 +143,7 @@ def _entity(text: str, option: str, properties: dict[str, Any]) -> dict[str, Any
 
 def _answer(edition: Edition, asked: Question, *, as_json: bool) -> None:
     from pdp.audit.reading import printable
+    from pdp.cli.explained_answer import answer_as_json, reasons_withheld, with_the_answer
     from pdp.cli.explanation_screen import show
     from pdp.cli.terminal import out
     from pdp.errors import ConfigurationError, InvalidRequestError
@@ -155,11 +158,12 @@ def _answer(edition: Edition, asked: Question, *, as_json: bool) -> None:
         decision, rules = edition.decide(admitted, asked.caller, now_ns)
     except InvalidRequestError as error:
         raise ConfigurationError(f"a PDP would refuse this question as invalid: {error}") from None
+    withheld = reasons_withheld(edition, admitted, now_ns, decision)
     told = why(edition.policy_set, admitted, now_ns, decision, rules, GENEROUS)
     notes = list(_before_the_rules(edition, asked, decision))
     origins = origins_told(admitted)
     if as_json:
-        found = {**_decision_as_json(decision), "notes": notes, **as_plain(told)}
+        found = {**answer_as_json(decision, withheld), "notes": notes, **as_plain(told)}
         found |= {"origins": dict(origins)} if origins else {}
         typer.echo(json.dumps(found, indent=1, ensure_ascii=True))
         return
@@ -169,27 +173,12 @@ def _answer(edition: Edition, asked: Question, *, as_json: bool) -> None:
         out.print(f"  {note}", markup=False)
     if decision.rules:
         out.print(f"  by {', '.join(decision.rules)}", markup=False)
-    for duty in decision.obligations:
-        out.print(
-            f"  obliges to {duty.type}:{duty.id} {json.dumps(value_json.plain(duty.properties))}",
-            markup=False,
-        )
+    for line in with_the_answer(decision, withheld):
+        out.print(printable(f"  {line}"), markup=False)
     if not notes:
         for path, what in origins:
             out.print(printable(f"  `{path}` {what}"), markup=False)
         show(told)
-
-
-def _decision_as_json(decision: Decision) -> dict[str, Any]:
-    return {
-        "effect": decision.effect.name,
-        "cause": decision.cause.name,
-        "decided_by": list(decision.rules),
-        "obligations": [
-            {"type": duty.type, "id": duty.id, "properties": value_json.plain(duty.properties)}
-            for duty in decision.obligations
-        ],
-    }
 
 
 def _before_the_rules(edition: Edition, asked: Question, decision: Decision) -> Iterator[str]:

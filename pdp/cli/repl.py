@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from pdp.cel.syntax import Expression
     from pdp.impact.workbench import Workbench
+    from pdp.policy import PolicyDocument
     from pdp.provided import Provided
 
 HELP = """Try CEL expressions against a request, as a condition would see it.
@@ -55,16 +56,20 @@ def repl(
         Path | None, typer.Argument(metavar="[QUESTION]", help="A JSON file.")
     ] = None,
     policies: Annotated[
-        Path | None, typer.Option(help="A folder of policies, for their variables.")
+        Path | None,
+        typer.Option(help="Folder, archive, repository, or one's revision, for their variables."),
     ] = None,
     policy: Annotated[str, typer.Option(help="Whose variables; else all policies'.")] = "",
+    tenant: Annotated[
+        str, typer.Option("--tenant", "-t", help="Whose policies, where there are several.")
+    ] = "",
 ) -> None:
     """Read, evaluate, print."""
     from pdp.authoring.checker import Checker
     from pdp.impact.workbench import Workbench
 
     with Checker() as checker:
-        variables, provided = _known(policies, policy, checker)
+        variables, provided = _known(policies, policy, tenant, checker)
         bench = Workbench(checker, variables, time.time_ns(), provided)
         if question is not None:
             _load(bench, str(question))
@@ -79,23 +84,32 @@ def repl(
 
 
 def _known(
-    folder: Path | None, name: str, checker: object
+    source: Path | None, name: str, tenant: str, checker: object
 ) -> tuple[dict[str, Expression], Provided | None]:
     """Variables of a policy, or of all that agree on them; and what providers own."""
     from pdp.authoring.checker import Checker
     from pdp.authoring.compilation import compile_directory
     from pdp.errors import ConfigurationError
+    from pdp.impact.edition import is_published, read_edition
     from pdp.provided import Provided as Compiled
 
-    if folder is None:
-        if name:
-            raise ConfigurationError("`--policy` needs `--policies`")
+    if source is None:
+        if name or tenant:
+            raise ConfigurationError("`--policy` and `--tenant` need `--policies`")
         return {}, None
-    compilation = compile_directory(folder, checker if isinstance(checker, Checker) else None)
-    compilation.raise_if_failed()
-    chosen = [each for each in compilation.policies if not name or each.name == name]
+    provided = None
+    if source.is_dir() and not is_published(str(source)):
+        compilation = compile_directory(source, checker if isinstance(checker, Checker) else None)
+        compilation.raise_if_failed(source)
+        policies: Sequence[PolicyDocument] = compilation.policies
+        if compilation.providers:
+            provided = Compiled(compilation.providers, compilation.schemas)
+    else:
+        edition = read_edition(str(source), tenant=tenant)
+        policies, provided = edition.policies, edition.policy_set.provided
+    chosen = [each for each in policies if not name or each.name == name]
     if not chosen:
-        known = ", ".join(f"`{each.name}`" for each in compilation.policies)
+        known = ", ".join(f"`{each.name}`" for each in policies)
         raise ConfigurationError(f"there is no policy `{name}`; there are {known}")
     found: dict[str, Expression] = {}
     clashing: set[str] = set()
@@ -106,9 +120,7 @@ def _known(
     if clashing:
         names = ", ".join(f"`{each}`" for each in sorted(clashing))
         raise ConfigurationError(f"policies differ on {names}: choose one with `--policy`")
-    if not compilation.providers:
-        return found, None
-    return found, Compiled(compilation.providers, compilation.schemas)
+    return found, provided
 
 
 def _lines() -> Iterator[str]:

@@ -10,6 +10,7 @@ from typing import Final
 from pdp.authoring.compilation import Compilation
 from pdp.authoring.throwaway import ThrowawayAuthority
 from pdp.bundle.anchor import DEVELOPMENT_TRUST_DOMAIN, Anchor
+from pdp.bundle.settings import DEFAULT_TENANT
 from pdp.config.settings import TlsSettings
 from pdp.dev.folder import DevelopmentFolder
 from pdp.publishing.building import Release, build
@@ -29,9 +30,11 @@ class Press:
 
     Args:
         folder: new, or emptied.
+        tenant: whose policies.
     """
 
-    def __init__(self, folder: DevelopmentFolder) -> None:
+    def __init__(self, folder: DevelopmentFolder, tenant: str = DEFAULT_TENANT) -> None:
+        self._tenant = tenant
         self._publisher = Publisher(
             folder.repository, folder.keys, time.time_ns, Anchor.DEVELOPMENT
         )
@@ -39,7 +42,7 @@ class Press:
 
     def open(self) -> Path:
         """Make keys and repository; return where the trusted root is."""
-        self._publisher.initialise(small_plan())
+        self._publisher.initialise(small_plan(self._tenant))
         self._signed_s = time.time()
         return self._publisher.trusted_root_path
 

@@ -28,6 +28,7 @@ from pdp.authoring.compilation import Compilation
 from pdp.authoring.watching import Watch
 from pdp.bundle import BundleKeeper, BundleSettings
 from pdp.bundle.anchor import DEVELOPMENT_TRUST_DOMAIN, Anchor
+from pdp.bundle.settings import DEFAULT_TENANT, check_tenant
 from pdp.config.settings import Address, RecordSettings, Settings, TlsSettings
 from pdp.decision_point import SystemClock
 from pdp.dev.decisions import TellingRecorder
@@ -55,12 +56,14 @@ class Wishes:
         listen: a loopback address.
         folder: to keep, or None: a temporary one.
         trust_domain: whose callers are played; empty means the first one's.
+        tenant: whose policies these are.
     """
 
     policies: Path
     listen: Address
     folder: Path | None = None
     trust_domain: str = ""
+    tenant: str = DEFAULT_TENANT
 
 
 def run(wishes: Wishes, desk: NewsDesk) -> None:
@@ -72,6 +75,7 @@ def run(wishes: Wishes, desk: NewsDesk) -> None:
     """
     Anchor.DEVELOPMENT.check_place(DEVELOPMENT_TRUST_DOMAIN, wishes.listen.host)
     check_folder(wishes.policies)
+    check_tenant(wishes.tenant)
     check_free(wishes.listen)
     with contextlib.suppress(KeyboardInterrupt), _ended_by_signals(), _private():  # noqa: SIM117 in this order
         with development_folder(wishes.folder) as folder, Checker() as checker:
@@ -118,7 +122,7 @@ class Session:
         self._wishes = wishes
         self._folder = folder
         self._desk = desk
-        self._press = Press(folder)
+        self._press = Press(folder, wishes.tenant)
         self._certificates = Certificates(folder.certificates)
         self._workbench = Workbench(wishes.policies, checker, self._publish, wishes.trust_domain)
         self._watch = Watch(wishes.policies)
@@ -166,7 +170,13 @@ class Session:
             instance=_INSTANCE,
             listen=self._wishes.listen,
             tls=tls,
-            bundle=BundleSettings(str(folder.repository), root, folder.state, revision_floor=1),
+            bundle=BundleSettings(
+                str(folder.repository),
+                root,
+                folder.state,
+                revision_floor=1,
+                tenants=(self._wishes.tenant,),
+            ),
             record=RecordSettings(folder.record),
         )
 
