@@ -24,10 +24,10 @@ from pdp.authoring import (
 from pdp.authoring.definitions import Definitions
 from pdp.authoring.documents import read_document
 from pdp.authoring.editor_schemas import KINDS, schema_text
+from pdp.authoring.expectations import CAUSES
 from pdp.authoring.fetched_rows import FAILURES
 from pdp.authoring.fields import value_of
 from pdp.authoring.imports import Library
-from pdp.authoring.policy_tests import CAUSES
 from pdp.authoring.problems import Problems
 from pdp.authoring.schema_keywords import FORMATS, KEYWORDS, ROOT_KEYWORDS, TYPES, VALUE_TYPES
 from pdp.callers import MAY

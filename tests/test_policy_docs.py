@@ -14,9 +14,9 @@ from pdp import schema, schema_check
 from pdp.authoring import definitions, documents, fields, policy_document, sources
 from pdp.authoring.checker import CONDITION_VARIABLES, Checker
 from pdp.authoring.compilation import compile_document, compile_sources
+from pdp.authoring.expectations import CAUSES
 from pdp.authoring.findings import KINDS
 from pdp.authoring.matrices import CELLS_MAX
-from pdp.authoring.policy_tests import CAUSES
 from pdp.authoring.schema_keywords import KEYWORDS, ROOT_KEYWORDS
 from pdp.cel.limits import EvaluationLimits
 from tests.conftest import ROOT
