@@ -26,7 +26,8 @@ do about it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 
 class PdpError(Exception):
@@ -63,6 +64,13 @@ class PolicyError(PdpError):
         self.position = position
         self.suggestion = suggestion
         super().__init__(str(self))
+
+    def below(self, folder: str) -> Self:
+        """The same, of a document whose path is from this folder on."""
+        if self.position is None:
+            return self
+        path = f"{folder.rstrip('/')}/{self.position.path}"
+        return type(self)(self.message, replace(self.position, path=path), self.suggestion)
 
     def __str__(self) -> str:
         where = f"{self.position}: " if self.position else ""

@@ -107,11 +107,8 @@ class Compilation:
             *(pair for pair in kinds if pair[0]),
         )
 
-    def raise_if_failed(self, folder: Path | None = None) -> None:
+    def raise_if_failed(self) -> None:
         """Raise the first problem, if there is one.
-
-        Args:
-            folder: that paths are below, as the user called it.
 
         Raises:
             PolicyError: with the number of the others in its suggestion.
@@ -123,9 +120,6 @@ class Compilation:
             more = f"and {others} more: `pdp check` shows them all"
             suggestion = f"{first.suggestion}; {more}" if first.suggestion else more
             first = type(first)(first.message, first.position, suggestion)
-        if folder is not None and first.position is not None:
-            place = replace(first.position, path=str(folder / first.position.path))
-            first = type(first)(first.message, place, first.suggestion)
         raise first
 
     def policy_set(self, limits: EvaluationLimits) -> PolicySet:

@@ -90,7 +90,7 @@ def _known(
     from pdp.authoring.checker import Checker
     from pdp.authoring.compilation import compile_directory
     from pdp.errors import ConfigurationError
-    from pdp.impact.edition import is_published, read_edition
+    from pdp.impact.edition import is_published, raise_below, read_edition
     from pdp.provided import Provided as Compiled
 
     if source is None:
@@ -100,7 +100,7 @@ def _known(
     provided = None
     if source.is_dir() and not is_published(str(source)):
         compilation = compile_directory(source, checker if isinstance(checker, Checker) else None)
-        compilation.raise_if_failed(source)
+        raise_below(compilation, source)
         policies: Sequence[PolicyDocument] = compilation.policies
         if compilation.providers:
             provided = Compiled(compilation.providers, compilation.schemas)

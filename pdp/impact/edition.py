@@ -16,7 +16,7 @@ from tuf.api.metadata import TargetFile
 from pdp import admission, compiled
 from pdp.admission import Denials
 from pdp.archive import ArchiveLimits
-from pdp.authoring.compilation import compile_directory
+from pdp.authoring.compilation import Compilation, compile_directory
 from pdp.authoring.trial import TENANT
 from pdp.boundary import Admitted
 from pdp.bundle.contents import check_manifest, compile_bundle, read_bundle
@@ -24,7 +24,7 @@ from pdp.bundle.settings import bundle_target
 from pdp.callers import ANY, CallerPolicy
 from pdp.cel.limits import EvaluationLimits
 from pdp.compiled import Document
-from pdp.errors import ConfigurationError
+from pdp.errors import ConfigurationError, PolicyError
 from pdp.impact.question import Question
 from pdp.model import BundleRef, Caller, Decision
 from pdp.policy import PolicyDocument, PolicySet, Rule
@@ -130,9 +130,21 @@ def is_published(source: str) -> bool:
     )
 
 
+def raise_below(compilation: Compilation, folder: Path) -> None:
+    """Raise the first problem, if there is one, with its place from here.
+
+    Raises:
+        PolicyError: as `Compilation.raise_if_failed`.
+    """
+    try:
+        compilation.raise_if_failed()
+    except PolicyError as error:
+        raise error.below(str(folder)) from None
+
+
 def _folder(label: str, path: Path, tenant: str) -> Edition:
     compilation = compile_directory(path)
-    compilation.raise_if_failed(path)
+    raise_below(compilation, path)
     documents = {each.source_path: each.compiled for each in compilation.documents}
     return _edition(label, documents, tenant)
 
