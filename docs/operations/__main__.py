@@ -21,6 +21,7 @@ import pdp.cli
 from docs.operations.found import ROOT, counters, events
 from pdp.config.document import Document, variables
 from pdp.model import Cause
+from pdp.server.metrics.exposition import COUNTERS, GAUGES, TIMES
 
 PAGE: Final = ROOT / "docs" / "operations.md"
 SERVE: Final = ROOT / "docs" / "serve.md"
@@ -64,6 +65,7 @@ def tables() -> dict[str, str]:
         "client events": _table(
             ("message", "level", "what it means", "what to do"), _events(said, client=True)
         ),
+        "metrics": _table(("metric", "kind", "labels", "what it shows"), _metrics()),
         "counters": _table(("counter", "labels", "what it counts"), _counters(said["counters"])),
     }
 
@@ -216,6 +218,17 @@ def _events(said: dict[str, dict[str, Any]], *, client: bool) -> Iterator[Row]:
             continue
         name = f"`{event.name}`" + (f": {event.message}" if event.message else "")
         yield name, levels, ", ".join(f"`{field}`" for field in event.fields), what, todo
+
+
+def _metrics() -> Iterator[Row]:
+    """All have the label `process`, the build's aside."""
+    for name, (what, labels) in COUNTERS.items():
+        yield f"`pdp_{name}_total`", "counter", ", ".join(f"`{each}`" for each in labels), what
+    for name, what in GAUGES.items():
+        yield f"`pdp_{name}`", "gauge", "", what
+    for name, what in TIMES.items():
+        yield f"`pdp_{name}_seconds`", "histogram", "`kind`", what
+    yield "`pdp_build_info`", "gauge", "`version`", "1, with the version in its label."
 
 
 def _counters(said: dict[str, Any]) -> Iterator[Row]:

@@ -175,6 +175,11 @@ class Journal:
         """Writes and fsyncs that failed."""
         return self._appender.failures
 
+    @property
+    def size_bytes(self) -> int:
+        """What is charged to the size budget."""
+        return self._budget.total_bytes
+
     def commit(self, batch: Sequence[Waiting]) -> list[RecordRef | SpoolError]:
         """Make decisions durable: one write, one fsync.
 

@@ -122,6 +122,11 @@ class Spool:
         return self._journal.failures
 
     @property
+    def size_bytes(self) -> int:
+        """What is charged to the size budget, as far as the writer has come."""
+        return self._journal.size_bytes
+
+    @property
     def waiting(self) -> int:
         """Records that wait for the disk."""
         return self._given_records - self._taken_records

@@ -120,6 +120,7 @@ def _rows(settings: Settings) -> list[Row]:
         ("authzen.capabilities", authzen and ", ".join(authzen.capabilities)),
         ("authzen.signed_metadata", authzen and authzen.signed_metadata),
     ]
+    found.append(("metrics.listen", settings.metrics))
     found.append(("tokens.issuers", _issuers(settings)))
     return [(name, "not set" if value is None else str(value)) for name, value in found]
 

@@ -87,6 +87,12 @@ class AuthzenSection(_Section):
     signed_metadata: Path | None = None
 
 
+class MetricsSection(_Section):
+    """`[metrics]`: for Prometheus; none without `listen`."""
+
+    listen: str | None = None
+
+
 class LimitsSection(_Section):
     """`[limits]`: what callers may use at most."""
 
@@ -161,6 +167,7 @@ class Document(BaseSettings):
     record: RecordSection
     limits: LimitsSection = LimitsSection()
     authzen: AuthzenSection = AuthzenSection()
+    metrics: MetricsSection = MetricsSection()
     tokens: TokensSection = TokensSection()
 
     @classmethod

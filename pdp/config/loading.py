@@ -179,7 +179,12 @@ class _Builder:
             reflection=document.reflection,
             envoy=document.envoy,
             workers=document.workers,
+            metrics=self._metrics(),
         )
+
+    def _metrics(self) -> Address | None:
+        listen = self.document.metrics.listen
+        return None if listen is None else self._address(listen, "metrics.listen")
 
     def _check_instance(self) -> None:
         try:

@@ -109,6 +109,7 @@ class Settings:
     log_level: str = "info"
     authzen: AuthzenSettings | None = None  # None: there is no such door
     issuers: tuple[IssuerSettings, ...] = ()  # of subject tokens
+    metrics: Address | None = None  # where Prometheus finds figures; None: nowhere
     workers: int = 1  # processes that answer; 1: this one alone
     worker: int = 0  # which of them this process is; 0: there are no others
     reflection: bool = False  # whether the server tells its API to who asks

@@ -34,6 +34,7 @@ from pdp.server.envoy.door import METHOD as CHECK_METHOD
 from pdp.server.envoy.door import SERVICE as ENVOY_SERVICE
 from pdp.server.envoy.door import EnvoyDoor, mapping_state
 from pdp.server.handshake import Handshakes
+from pdp.server.overload import Gate
 from pdp.server.stream import METHOD as STREAM_METHOD
 from pdp.server.stream import StreamDoor
 from pdp.telemetry import Telemetry
@@ -60,6 +61,14 @@ class DurableRecorder(Recorder, Protocol):
         ...
 
 
+class ShowsIdentity(Protocol):
+    """Something else that listens with our certificate."""
+
+    def use(self, identity: ServerSvid) -> None:
+        """Show this certificate and believe these authorities from now on."""
+        ...
+
+
 class Server:
     """One listening PDP on one event loop.
 
@@ -77,6 +86,8 @@ class Server:
 
     Attributes:
         authzen: the door for HTTP, if there is one.
+        identity: what it shows and whom it believes at present.
+        metrics: what else shows a certificate, and is told of a new one.
     """
 
     def __init__(  # noqa: PLR0913 the parts of a server
@@ -117,8 +128,9 @@ class Server:
         batches = BatchDoor(door, self.decision_point)
         self._door = door
         self._age_s = connection_age_s(limits, identity)
-        self._identity = identity
+        self.identity = identity
         self.authzen: AuthzenListener | None = None
+        self.metrics: ShowsIdentity | None = None
         self._streams = StreamDoor(door, telemetry)
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]
         self._server = grpc.aio.server(
@@ -185,8 +197,13 @@ class Server:
         )
         bounds = Bounds(self._limits.connections_max, self._age_s)
         return AuthzenListener(
-            door, self._identity, authzen.listen, bounds, self._telemetry, shared=self._shared
+            door, self.identity, authzen.listen, bounds, self._telemetry, shared=self._shared
         )
+
+    @property
+    def gate(self) -> Gate:
+        """How much is taken on at once, by all doors."""
+        return self._door.gate
 
     async def start(self) -> None:
         """Serve. Health is right from the first answer on."""
@@ -227,10 +244,12 @@ class Server:
         call, on connections that are open, too. The authorities come before the
         certificate: a handshake may come in between.
         """
+        self.identity = identity
         self._verifier.use(identity.trust)
         self._handshakes.use(identity)
-        if self.authzen is not None:
-            self.authzen.use(identity)
+        for other in (self.authzen, self.metrics):
+            if other is not None:
+                other.use(identity)
 
     async def look(self) -> None:
         """Set health to what is true now."""

@@ -22,6 +22,7 @@ from typing import Final
 
 from pdp.config.settings import Limits
 from pdp.decision_point import Clock
+from pdp.server.metrics.times import Times
 
 # The weight of the newest answer in the mean of how long they take: the last twenty or so count.
 _WEIGHT: Final = 0.1
@@ -43,10 +44,12 @@ class Gate:
     Attributes:
         in_flight: questions being decided now.
         bytes_in_flight: the lengths of their messages, together.
+        times: how long answers took, `single` ones and batches.
     """
 
     def __init__(self, limits: Limits, clock: Clock) -> None:
         self.in_flight = self.bytes_in_flight = 0
+        self.times = {"single": Times(), "batch": Times()}
         self._in_flight_max = limits.requests_in_flight_max
         self._bytes_max = limits.bytes_in_flight_max
         self._queue_max_s = limits.queue_max_s
@@ -103,9 +106,10 @@ class Gate:
         """
         self.in_flight -= 1
         self.bytes_in_flight -= size
+        took_s = self._clock.monotonic() - entered
+        self.times["single" if single else "batch"].note(took_s)
         if not single:
             return
-        took_s = self._clock.monotonic() - entered
         if not in_time:
             took_s = min(max(took_s, self._mean_s), self._mean_s_max)
         self._mean_s += (took_s - self._mean_s) * _WEIGHT

@@ -40,6 +40,7 @@ from pdp.identity.token import TokenVerifier
 from pdp.server.authzen.pages import Offer, load_offer
 from pdp.server.key_upkeep import KeyWatch
 from pdp.server.listener import DurableRecorder, Server, check_free
+from pdp.server.metrics.show import show_metrics
 from pdp.server.orphans import recover_orphans
 from pdp.server.poll_log import tell_poll
 from pdp.server.scheduling import helping_threads
@@ -138,6 +139,7 @@ async def serve(
             )
             # A server that was bound must be stopped, or its port stays taken.
             opened.push_async_callback(server.stop, 0)
+            await show_metrics(opened, settings, server, spool, keeper, clock, telemetry)
             address = await server.bind(authzen, reflect=settings.reflection, envoy=settings.envoy)
         # (5) From here on there are answers.
         await server.start()

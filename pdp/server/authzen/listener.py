@@ -28,7 +28,7 @@ _SHUTDOWN_S: Final = 1.0
 _LOOK_S: Final = 0.02
 
 
-class _CurrentContext(ssl.SSLContext):
+class CurrentContext(ssl.SSLContext):
     """Has each handshake made by the context that is in force then."""
 
     current: ssl.SSLContext
@@ -68,7 +68,7 @@ class AuthzenListener:
         self.address = listen
         self._bounds = bounds
         self._telemetry = telemetry
-        self._context = _CurrentContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context = CurrentContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.current = tls_context(identity)
         self._state = ServerState()
         self._config = Config(

@@ -79,6 +79,11 @@ class Changeover:
         self._seen_s = 0.0
         self._apart_s: float | None = None
 
+    @property
+    def pending(self) -> bool:
+        """Whether workers are to change over, or are doing so."""
+        return self._target is not None
+
     def told(self, worker: int, said: Told) -> None:
         """A worker said where it is."""
         self._workers[worker] = said

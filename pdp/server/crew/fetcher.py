@@ -20,6 +20,7 @@ from pdp.config.settings import Settings
 from pdp.server.crew.letters import Letter
 from pdp.server.crew.link import ParentLink
 from pdp.server.crew.order import Order
+from pdp.server.metrics.shared import SharedFigures
 from pdp.server.poll_log import tell_poll
 from pdp.telemetry import Telemetry
 
@@ -52,7 +53,10 @@ async def _fetch(
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, told_to_end.set)
     link = await ParentLink.open(output)
-    listening = asyncio.create_task(link.hear(_ignore))
+    tasks = [asyncio.create_task(link.hear(_ignore))]
+    if settings.metrics is not None:
+        shared = SharedFigures(settings.bundle.state_folder)
+        tasks.append(asyncio.create_task(shared.keep("fetcher", telemetry)))
     result = await asyncio.to_thread(keeper.start)
     tell_poll(telemetry, result)
     link.say(say="ready", outcome=result.outcome)
@@ -68,9 +72,11 @@ async def _fetch(
             continue
         if result.outcome != "unchanged" or outcome != "unchanged":
             tell_poll(telemetry, result)
+        telemetry.count("polls", result.outcome)
         outcome = result.outcome
         link.say(say="polled", outcome=outcome)
-    listening.cancel()
+    for task in tasks:
+        task.cancel()
 
 
 def _ignore(_: Letter) -> None:

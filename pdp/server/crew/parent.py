@@ -35,6 +35,8 @@ from pdp.server.crew.letters import Letter
 from pdp.server.crew.member import Member
 from pdp.server.crew.order import Order, worker_order
 from pdp.server.crew.port import HeldPort
+from pdp.server.metrics.figures import Figures, counted
+from pdp.server.metrics.shared import WRITE_S, SharedFigures
 from pdp.server.orphans import recover_orphans
 from pdp.server.signals import Signals
 from pdp.telemetry import Telemetry
@@ -89,6 +91,8 @@ class Crew:
         self._lives: dict[Member, asyncio.Task[None]] = {}
         self._failed: list[PdpError] = []
         self._ending = asyncio.Event()
+        self._skew_s = 0.0
+        self._figures: SharedFigures | None = None
 
     async def run(self) -> None:
         """Start, watch, end.
@@ -135,6 +139,11 @@ class Crew:
             held.append(HeldPort.take(settings.authzen.listen, "authzen.listen"))
             authzen = dataclasses.replace(settings.authzen, listen=held[1].address)
             settings = dataclasses.replace(settings, authzen=authzen)
+        if settings.metrics is not None:
+            held.append(HeldPort.take(settings.metrics, "metrics.listen"))
+            self._figures = SharedFigures(settings.bundle.state_folder)
+            self._figures.clear()
+            settings = dataclasses.replace(settings, metrics=held[-1].address)
         self._settings = settings
         return held
 
@@ -175,6 +184,7 @@ class Crew:
             if not member.begun.is_set():
                 self._fail(member.error)
                 return
+            self._telemetry.count("process_ends", member.order.name)
             pause_s = member.restarts.ended(time.monotonic() - started_s)
             self._telemetry.log(
                 "error",
@@ -228,6 +238,8 @@ class Crew:
                 member.signal(signal.SIGKILL)
                 self._changeover.gone(worker)
         if steps.done:
+            self._skew_s = steps.done.skew_s
+            self._telemetry.count("changeovers")
             self._telemetry.log(
                 "info",
                 "changed_over",
@@ -235,11 +247,22 @@ class Crew:
                 skew_s=round(steps.done.skew_s, 4),
             )
 
+    def _shown(self) -> Figures:
+        gauges = {
+            "changeover_skew_seconds": self._skew_s,
+            "changeover_pending": float(self._changeover.pending),
+        }
+        return Figures("parent", counted(self._telemetry), gauges)
+
     async def _watch(self, signals: Signals) -> None:
+        written_s = 0.0
         while not self._over(signals):
             await self._first_of(signals.first.wait(), self._ending.wait(), asyncio.sleep(_LOOK_S))
             self._look()
             now_s = time.monotonic()
+            if self._figures is not None and now_s - written_s >= WRITE_S:
+                written_s = now_s
+                await asyncio.to_thread(self._figures.write, self._shown())
             for member in self._members:
                 if member.silent_s(now_s) > self._silence_max_s(member):
                     self._telemetry.log("error", "process_silent", child=member.order.name)
