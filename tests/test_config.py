@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pdp.authoring.throwaway import ThrowawayAuthority
@@ -292,6 +292,8 @@ JSON_LIKE: st.SearchStrategy[Any] = st.recursive(
 
 
 @given(name=st.sampled_from(SETTINGS), value=JSON_LIKE)
+@example(name="tls.key", value="\0")
+@example(name="record.folder", value="\0")
 @settings(max_examples=150, deadline=None)
 def test_configuration_fuzz(
     name: str, value: Any, tmp_path_factory: pytest.TempPathFactory

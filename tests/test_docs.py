@@ -16,6 +16,7 @@ from pdp.config.document import (
     BundleSection,
     Document,
     LimitsSection,
+    MetricsSection,
     RecordSection,
     TlsSection,
     TokensSection,
@@ -116,6 +117,7 @@ def test_every_default_that_is_shown_is_the_default() -> None:
     sections: dict[str, type[BaseModel]] = {
         "": Document, "bundle": BundleSection, "record": RecordSection, "limits": LimitsSection,
         "tls": TlsSection, "authzen": AuthzenSection, "tokens": TokensSection,
+        "metrics": MetricsSection,
     }  # fmt: skip
     units = {"GiB": 1024**3, "MiB": 1024**2}
     for setting, _, shown, _ in _rows(ROOT / "docs" / "serve.md", "setting"):

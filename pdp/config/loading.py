@@ -341,6 +341,9 @@ class _Builder:
     def _file(self, name: str, path: Path) -> Path:
         """An absolute path to a file that can be read and is not empty."""
         full = self.folder / path
+        if "\0" in str(path):
+            self.problems.append(f"`{name}`: a path has no NUL in it")
+            return full
         try:
             with full.open("rb") as file:
                 if not file.read(1):
@@ -354,6 +357,9 @@ class _Builder:
     def _folder(self, name: str, path: Path) -> Path:
         """An absolute path to a folder that is there, or can be made in one that is."""
         full = self.folder / path
+        if "\0" in str(path):
+            self.problems.append(f"`{name}`: a path has no NUL in it")
+            return full
         if full.exists() and not full.is_dir():
             self.problems.append(f"`{name}`: `{full}` is not a folder")
         elif not full.exists() and not full.parent.is_dir():

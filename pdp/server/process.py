@@ -143,8 +143,7 @@ async def serve(
             address = await server.bind(authzen, reflect=settings.reflection, envoy=settings.envoy)
         # (5) From here on there are answers.
         await server.start()
-        polls = polls or _polls_of_the_store(settings, keeper, telemetry)
-        upkeep = [asyncio.create_task(polls(server))]
+        upkeep = [asyncio.create_task((polls or _polling(settings, keeper, telemetry))(server))]
         upkeep.append(_certificates_kept_current(settings, server, identity, clock, telemetry))
         upkeep += [asyncio.create_task(each.forever()) for each in key_watches]
         _settle_heap()
@@ -167,7 +166,7 @@ def _read_identity(settings: Settings, clock: Clock, telemetry: Telemetry) -> Se
     return identity
 
 
-def _polls_of_the_store(settings: Settings, keeper: BundleKeeper, telemetry: Telemetry) -> Polls:
+def _polling(settings: Settings, keeper: BundleKeeper, telemetry: Telemetry) -> Polls:
     def polls(server: Server) -> Coroutine[None, None, None]:
         return poll_forever(keeper, server, settings.poll_interval_s, telemetry)
 
