@@ -71,6 +71,7 @@ RINGS: dict[str, tuple[str, ...]] = {
     "publishing": ("pdp.publishing",),
     "impact": ("pdp.impact",),
     "dev": ("pdp.dev",),
+    "failsafe": ("pdp.failsafe",),
     "cli": ("pdp.cli",),
 }
 
@@ -86,6 +87,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "publishing": frozenset({"law", "wire format", "office", "authoring"}),
     "impact": frozenset({"law", "wire format", "office", "wire", "authoring", "publishing"}),
     "dev": frozenset({"law", "wire format", "office", "server", "authoring", "publishing"}),
+    "failsafe": frozenset({"law", "wire format", "wire", "authoring"}),
     "cli": frozenset(
         {
             "law",
@@ -98,6 +100,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
             "publishing",
             "impact",
             "dev",
+            "failsafe",
         }
     ),
 }

@@ -1,0 +1,183 @@
+"""A PDP that answers as it is told: a process of its own, one listener for each certificate.
+
+How it answers is the name of the action that it is asked about, so it needs no other channel:
+`wrong_digest`, `slow:400`, `status:14`. `permit` is answered honestly.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from typing import IO, Self
+
+import grpc
+
+from pdp.authoring.throwaway import IssuedSvid
+from pdp.failsafe.answers import (
+    BATCH_SPOILED,
+    BOMB_BYTES,
+    MANGLED,
+    SERVICE,
+    SPOILED,
+    VARIED,
+    honest_batch,
+    honest_permit,
+    varint,
+)
+from pdp.v1 import authorization_pb2 as pb
+
+
+class Script:
+    """How the scripted PDP answers: by the name of the action, in a batch of the last one."""
+
+    def __init__(self) -> None:
+        self.seen: set[str] = set()
+
+    async def answer(
+        self, received: bytes, context: grpc.aio.ServicerContext[bytes, bytes]
+    ) -> AsyncIterator[bytes]:
+        """One call."""
+        request = pb.AuthorizeRequest.FromString(received)
+        answer = honest_permit(request, received)
+        name = request.action.name
+        if name in SPOILED or name in VARIED:
+            (SPOILED | VARIED)[name](answer)
+        async for message in self._said(
+            name, request.request_id, answer.SerializeToString(), context
+        ):
+            yield message
+
+    async def answer_batch(
+        self, received: bytes, context: grpc.aio.ServicerContext[bytes, bytes]
+    ) -> AsyncIterator[bytes]:
+        """One batch."""
+        request = pb.AuthorizeBatchRequest.FromString(received)
+        answer = honest_batch(request, received)
+        name = request.items[-1].action.name
+        if name in BATCH_SPOILED:
+            BATCH_SPOILED[name](answer)
+        async for message in self._said(
+            name, request.request_id, answer.SerializeToString(), context
+        ):
+            yield message
+
+    async def _said(
+        self,
+        action: str,
+        request_id: str,
+        honest: bytes,
+        context: grpc.aio.ServicerContext[bytes, bytes],
+    ) -> AsyncIterator[bytes]:
+        """What goes over the wire in place of an honest answer."""
+        name, _, argument = action.partition(":")
+        if name in MANGLED:
+            for message in MANGLED[name](honest):
+                yield message
+            return
+        if name == "slow":
+            await asyncio.sleep(int(argument) / 1000)
+        elif name == "status" or (name == "once" and request_id not in self.seen):
+            # `once` is this status for the first attempt, an honest permit for the next.
+            self.seen.add(request_id)
+            await context.abort(_status(int(argument)), "as the script says")
+        elif name == "pushback" and request_id not in self.seen:
+            # As `once:14`, with a word on when to come again.
+            self.seen.add(request_id)
+            pause = (("grpc-retry-pushback-ms", argument),)
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "not now", pause)
+        elif name == "bomb":
+            context.set_compression(grpc.Compression.Gzip)
+            honest += b"\x32" + varint(BOMB_BYTES) + bytes(BOMB_BYTES)
+        yield honest
+        if name == "status_after_permit":
+            await context.abort(_status(int(argument)), "after a permit")
+        elif name == "silence_after_permit":
+            await asyncio.sleep(60)
+        elif name == "permit_twice":
+            yield honest
+
+
+def _status(number: int) -> grpc.StatusCode:
+    return next(code for code in grpc.StatusCode if code.value[0] == number)
+
+
+async def _serve(listeners: dict[str, dict[str, str]]) -> None:
+    server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
+    # A stream of zero or one answers looks on the wire like a unary call, and can be wrong.
+    script = Script()
+    handlers = {
+        "Authorize": grpc.unary_stream_rpc_method_handler(script.answer),
+        "AuthorizeBatch": grpc.unary_stream_rpc_method_handler(script.answer_batch),
+    }
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+    ports = {}
+    for name, pem in listeners.items():
+        credentials = grpc.ssl_server_credentials(
+            [(pem["key"].encode(), pem["certificate"].encode())],
+            root_certificates=pem["trust_bundle"].encode(),
+            require_client_auth=True,
+        )
+        ports[name] = server.add_secure_port("127.0.0.1:0", credentials)
+    await server.start()
+    sys.stdout.write(json.dumps(ports) + "\n")
+    sys.stdout.flush()
+    # Whoever started this holds the other end: when it is gone, so is this.
+    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+    await server.stop(0)
+
+
+class ScriptedPdp:
+    """The process.
+
+    Args:
+        listeners: for each name, the certificate, the key and the trust bundle.
+    """
+
+    def __init__(self, listeners: dict[str, tuple[IssuedSvid, bytes]]) -> None:
+        self._listeners = {
+            name: {
+                "certificate": svid.certificate_pem.decode(),
+                "key": svid.key_pem.decode(),
+                "trust_bundle": trust_bundle.decode(),
+            }
+            for name, (svid, trust_bundle) in listeners.items()
+        }
+        self.ports: dict[str, int] = {}
+
+    def __enter__(self) -> Self:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "pdp.failsafe.scripted_pdp"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        stdin, stdout = self._pipes()
+        stdin.write(json.dumps(self._listeners) + "\n")
+        stdin.flush()
+        self.ports = json.loads(stdout.readline())
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        stdin, stdout = self._pipes()
+        with contextlib.suppress(BrokenPipeError):
+            stdin.close()
+        self._process.wait(timeout=10)
+        stdout.close()
+
+    def _pipes(self) -> tuple[IO[str], IO[str]]:
+        if self._process.stdin is None or self._process.stdout is None:
+            raise RuntimeError("the scripted PDP was started without its pipes")
+        return self._process.stdin, self._process.stdout
+
+    def kill(self, number: signal.Signals) -> None:
+        """Send the process a signal."""
+        self._process.send_signal(number)
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve(json.loads(sys.stdin.readline())))
