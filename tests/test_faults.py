@@ -1,7 +1,7 @@
 """Faults between client and server: whatever goes wrong there is a denial, in time.
 
 Real sockets, real mutual TLS, and a server process that is asked to misbehave
-(tests/simulators/faults.py). The peers would all permit if they were not
+(`pdp.failsafe`). The peers would all permit if they were not
 broken, so a client that overlooks a fault shows it by permitting.
 """
 

@@ -1,6 +1,6 @@
 """The fail-safe conformance kit: a PDP that misbehaves on command, and a judge of those who ask it.
 
-`pdp failsafe` drives a client through a small adapter (docs/failsafe.md). The peers here would all
+`pdp failsafe` drives a client through a small adapter. The peers here would all
 permit if they were not broken, so a client that overlooks a fault shows it by permitting.
 
     answers          messages with one thing wrong
