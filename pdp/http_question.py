@@ -98,7 +98,7 @@ class HttpQuestion:
             if self._source_is_denied(snapshot):
                 error = InvalidRequestError("source.certificate", "is denied")
                 return self._refused(Cause.IDENTITY, error)
-            return self._mapped(snapshot.mappings.get(tenant), now_ns, verify)
+            return self.mapped(snapshot.mappings.get(tenant), now_ns, verify)
         except InvalidRequestError as error:
             return self._refused(Cause.INVALID, error)
 
@@ -113,9 +113,14 @@ class HttpQuestion:
             return False
         return snapshot.denials.denies_caller(Caller(http.spiffe_id, http.serial))
 
-    def _mapped(
+    def mapped(
         self, mapping: HttpMapping | None, now_ns: int, verify: Verify
     ) -> Admitted | Refused:
+        """What is asked by a mapping; whose it is, `translate` has found out.
+
+        Raises:
+            InvalidRequestError: the request has no one meaning.
+        """
         if mapping is None:
             error = InvalidRequestError("http", "has no meaning: the bundle has no mapping")
             return self._refused(Cause.DEFAULT, error)

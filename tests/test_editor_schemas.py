@@ -115,6 +115,19 @@ tests:
       obligations: [{id: i, type: t, properties: {}}]
       advice: [{id: i, type: t, properties: {}}]
       reasons: {user: [], admin: []}
+  - name: h
+    http: {method: GET, path: /, host: a, scheme: https, headers: {}, body: {}, source: s,
+           extensions: {}}
+    subject: {type: user, id: a}
+    token: {}
+    now: 2026-01-01T00:00:00Z
+    caller: spiffe://a/b
+    expect: {effect: DENY}
+  - name: i
+    now: 2026-01-01T00:00:00Z
+    caller: spiffe://a/b
+    http: {method: GET, path: /}
+    expect: {effect: DENY}
 """,
     "fixtures": """
 kind: fixtures
@@ -175,6 +188,7 @@ PARTS: Mapping[str, tuple[str, str]] = {
     "the document of fixtures": ("fixtures", ""),
     "`action`": ("tests", "/$defs/action"),
     "`expect`": ("tests", "/$defs/expect"),
+    "`http`": ("tests", "/$defs/http"),
     "`reasons`": ("tests", "/$defs/expect/properties/reasons"),
     "the schema document": ("schema", ""),
     "the provider document": ("provider", ""),

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from docs.demo.scene import PDP
 from docs.examples.envoy import __main__ as example
 from docs.examples.envoy.stage import HERE, Envoy, Reply, Upstream
 from pdp.authoring.compilation import compile_sources
@@ -46,6 +47,27 @@ def test_the_mapping_that_is_shown_compiles() -> None:
     assert [route.id for route in found.mapping.routes] == [
         "read-document", "create-document", "backup",
     ]  # fmt: skip
+
+
+def _pdp(*words: str | Path) -> str:
+    """What the command prints; it ends with exit code 0."""
+    done = subprocess.run([PDP, *words], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_tests_that_are_shown_pass(tmp_path: Path) -> None:
+    """Those of the page, and those of the example."""
+    for name, text in AROUND.items():
+        (tmp_path / name).write_bytes(
+            text.replace(b"spiffe://a/b", b"spiffe://demo.example.org/envoy")
+        )
+    for name in ("http.yaml", "http_test.yaml"):
+        (tmp_path / name).write_text(block(name))
+    assert _pdp("test", tmp_path).splitlines()[-1] == "5 tests passed, 0 failed"
+    assert _pdp("test", HERE / "policies").splitlines()[-1] == "9 tests passed, 0 failed"
+    _pdp("fmt", "--check", HERE / "policies")
+    _pdp("check", "--strict", HERE / "policies")
 
 
 def test_the_names_that_are_shown_are_all_there_are() -> None:

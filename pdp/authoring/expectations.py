@@ -10,7 +10,8 @@ from pdp.authoring.nodes import List, Node
 from pdp.authoring.problems import Problems, word
 from pdp.model import Cause, Effect, Obligation
 
-# What rules, schemas and the caller policy can answer; others need a clock, disk or network.
+# What rules, schemas, the caller policy and the HTTP mapping can answer; others need a clock, disk
+# or network.
 CAUSES = tuple(
     cause.name
     for cause in (
@@ -21,6 +22,7 @@ CAUSES = tuple(
         Cause.CALLER,
         Cause.IDENTITY,
         Cause.SCHEMA,
+        Cause.INVALID,
     )
 )
 _EFFECTS = tuple(effect.name for effect in Effect)

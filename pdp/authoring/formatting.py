@@ -42,8 +42,11 @@ _ORDERS: Mapping[tuple[str, ...], tuple[str, ...]] = {
     ("routes", "*", "subject"): ("token", "type", "id", "properties"),
     ("routes", "*", "resource"): _ENTITY,
     ("tests", "*"): (
-        "name", "now", "caller", "tenant", "subject", "action", "resource", "context", "fetched",
-        "expect",
+        "name", "now", "caller", "tenant", "http", "subject", "action", "resource", "context",
+        "fetched", "expect",
+    ),
+    ("tests", "*", "http"): (
+        "method", "path", "host", "scheme", "headers", "source", "extensions", "body",
     ),
     ("tests", "*", "subject"): _ENTITY,
     ("tests", "*", "resource"): _ENTITY,

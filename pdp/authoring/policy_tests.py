@@ -15,6 +15,7 @@ from pdp.authoring.expectations import CAUSES, Expectation, read_expectation
 from pdp.authoring.fetched_rows import Said, read_fetched
 from pdp.authoring.fields import NAME, PROSE, Fields, Text
 from pdp.authoring.fixtures import SECTIONS, Entity, Fixtures, properties
+from pdp.authoring.http_rows import read_http
 from pdp.authoring.matrices import read_table
 from pdp.authoring.nodes import Map, Node, Scalar
 from pdp.authoring.problems import Problems, closest, word
@@ -22,7 +23,8 @@ from pdp.authoring.times import EXAMPLE, parse_timestamp
 from pdp.callers import check_caller_id
 from pdp.errors import PolicyError, Position
 from pdp.fetched import Fetched
-from pdp.model import Action, Request, Resource, Subject
+from pdp.http_request import HttpRequest
+from pdp.model import Action, Cause, Request, Resource, Subject
 from pdp.values import Value
 
 _ID = Text("a SPIFFE ID", 2_048)
@@ -44,6 +46,10 @@ class TestRow:
     token: Mapping[str, Value] | None = None
     # What providers say, by name.
     fetched: Mapping[str, Fetched] = field(default_factory=dict)
+    # An HTTP request in place of a question, which `pdp.authoring.http_translation` makes of it.
+    http: HttpRequest | None = None
+    # Why no question came of it.
+    denied: Cause | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,28 +208,35 @@ class _Reader:
     ) -> TestRow | None:
         given = node.get("name") if isinstance(node, Map) else None
         what = f"test {word(given.text)}" if isinstance(given, Scalar) else "the test"
-        required = {
-            "name": "write what it shows, `name: nobody approves their own`",
-            "subject": "write `subject: {type: user, id: ana}`",
-            "action": "write `action: read`",
-            "resource": "write `resource: {type: …, id: …}`",
-            "expect": "write `expect: {effect: DENY}`",
-            **self._asked_here(),
-        }
-        asked = ("context", "tenant", "fetched", "token", "caller", "now")
+        over_http = isinstance(node, Map) and node.get("http") is not None
+        proved = isinstance(node, Map) and node.get("token") is not None
+        required, asked = _keys(over_http=over_http, proved=proved)
+        required |= self._asked_here()
         optional = [key for key in asked if key not in required]
         fields = Fields(node, what, self.problems, required=required, optional=optional)
         fetched = {**fetched, **read_fetched(fields)}
         now = now if fields.node("now") is None else _now(fields)
         caller = caller if fields.node("caller") is None else _caller(fields)
         name = fields.text("name", PROSE)
-        request = self._request(fields)
+        request = self._whom(fields) if over_http else self._request(fields)
+        shown = fields.node("http")
+        http = None if shown is None else read_http(shown, self.problems, proved=proved)
         expect = read_expectation(fields, self.problems)
         if None in (now, caller, name) or request is None or expect is None:
             return None
         token = None if fields.node("token") is None else properties(fields, "token")
         at = fields.at("name")
-        return TestRow(name or "", at, caller or "", now or 0, request, expect, token, fetched)
+        return TestRow(
+            name or "", at, caller or "", now or 0, request, expect, token, fetched, http
+        )
+
+    def _whom(self, fields: Fields) -> Request | None:
+        """Of a row that asks over HTTP: whom its token proves, and nothing else."""
+        subject = self._entity(fields, "subject")
+        if fields.node("subject") is not None and subject is None:
+            return None
+        whom = Subject("", "") if subject is None else Subject(subject.type, subject.id)
+        return Request(whom, Action(""), Resource("", ""))
 
     def _request(self, fields: Fields) -> Request | None:
         subject = self._entity(fields, "subject")
@@ -261,6 +274,25 @@ class _Reader:
             return None if name is None else Action(name, properties(inner, "properties"))
         name = fields.verbatim("action")
         return None if name is None else Action(name)
+
+
+def _keys(*, over_http: bool, proved: bool) -> tuple[dict[str, str], tuple[str, ...]]:
+    """What a row must say, with hints, and what else it may."""
+    required = {
+        "name": "write what it shows, `name: nobody approves their own`",
+        "subject": "write `subject: {type: user, id: ana}`",
+        "action": "write `action: read`",
+        "resource": "write `resource: {type: …, id: …}`",
+        "http": "write `http: {method: GET, path: /…}`",
+        "expect": "write `expect: {effect: DENY}`",
+    }
+    if not over_http:
+        del required["http"]
+        return required, ("context", "tenant", "fetched", "token", "caller", "now")
+    # The mapping says the rest; whom a token proves, only the row can say.
+    for key in ("action", "resource") if proved else ("subject", "action", "resource"):
+        del required[key]
+    return required, ("fetched", "token", "caller", "now")
 
 
 def _now(fields: Fields) -> int | None:

@@ -19,7 +19,7 @@ from pdp.authoring.policy_tests import TestRow
 from pdp.boundary import Admitted, InputLimits, admit, admit_claims, with_token
 from pdp.callers import ANY, CallerPolicy
 from pdp.errors import InvalidRequestError
-from pdp.model import Caller, Decision, Obligation, Subject, distinct
+from pdp.model import Caller, Decision, Obligation, Subject, deny, distinct
 from pdp.policy import PolicySet, Rule
 from pdp.subject_token import SubjectToken
 from pdp.values import INT64_MAX, Value
@@ -96,6 +96,10 @@ def _ask(
     tenants: Mapping[str, PolicySet], callers: CallerPolicy, row: TestRow, watch: Watch | None
 ) -> Outcome:
     caller = Caller(row.caller)
+    if row.denied is not None:
+        # An HTTP request of which the mapping makes no question: nothing was decided by rules.
+        decision = deny(row.denied)
+        return Outcome(row, decision, "", tuple(_differences(row.expect, decision)))
     try:
         admitted = admit(row.request, caller, InputLimits())
         if row.token is not None:

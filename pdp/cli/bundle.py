@@ -195,6 +195,7 @@ def _second_opinion(policies: Path, compilation: Compilation) -> None:
     Raises:
         PolicyProblemsError: they differ, or the tests have problems.
     """
+    from pdp.authoring.http_translation import translated
     from pdp.authoring.policy_tests import read_tests
     from pdp.authoring.sources import read_folder
     from pdp.cli import opinion
@@ -202,7 +203,7 @@ def _second_opinion(policies: Path, compilation: Compilation) -> None:
     from pdp.cli.terminal import err, out
     from pdp.publishing.building import PolicyProblemsError
 
-    tests = read_tests(read_folder(policies).tests)
+    tests = translated(read_tests(read_folder(policies).tests), compilation.mapping)
     if tests.problems:
         raise PolicyProblemsError(tests.problems)
     if not tests.rows:

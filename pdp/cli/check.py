@@ -183,6 +183,7 @@ def _show(result: Result, *, strict: bool) -> None:
 
 def _check(path: Path, checker: Checker, clock: Clock) -> Result:
     from pdp.authoring.compilation import compile_document, compile_sources
+    from pdp.authoring.http_translation import translated
     from pdp.authoring.policy_tests import read_tests, unknown_names
     from pdp.authoring.review import review
     from pdp.authoring.sources import is_test, read_file, read_folder
@@ -198,6 +199,8 @@ def _check(path: Path, checker: Checker, clock: Clock) -> Result:
     found = read_folder(path)
     compilation = compile_sources(found.policies, checker, found.problems)
     tests = read_tests(found.tests)
+    if not compilation.problems:
+        tests = translated(tests, compilation.mapping)
     problems = (*compilation.problems, *tests.problems)
     if not compilation.problems:
         problems += unknown_names(tests.rows, compilation.rule_names, compilation.provider_names)

@@ -201,6 +201,7 @@ def _once(wishes: Wishes, checker: Checker) -> bool:
     """One run; whether all is well."""
     from pdp.authoring import parallel
     from pdp.authoring.compilation import compile_sources
+    from pdp.authoring.http_translation import translated
     from pdp.authoring.policy_tests import read_tests, unknown_names
     from pdp.authoring.sources import read_folder
     from pdp.cli import outcomes
@@ -213,8 +214,10 @@ def _once(wishes: Wishes, checker: Checker) -> bool:
         raise ConfigurationError(
             f"no tests in `{path}`: write some in a file named `…_test.yaml`; see `pdp test --help`"
         )
-    tests = read_tests(found.tests, asked)
     compilation = compile_sources(found.policies, checker, found.problems)
+    tests = read_tests(found.tests, asked)
+    if not compilation.problems:
+        tests = translated(tests, compilation.mapping)
     problems = (*compilation.problems, *tests.problems)
     if not compilation.problems:
         problems += unknown_names(tests.rows, compilation.rule_names, compilation.provider_names)

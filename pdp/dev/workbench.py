@@ -15,6 +15,7 @@ from pdp.authoring import trial
 from pdp.authoring.checker import Checker
 from pdp.authoring.compilation import Compilation, compile_sources
 from pdp.authoring.findings import Finding
+from pdp.authoring.http_translation import translated
 from pdp.authoring.policy_tests import TestRow, read_tests, unknown_names
 from pdp.authoring.review import HORIZON_NS, Clock, review
 from pdp.authoring.sources import Sources, read_folder
@@ -122,6 +123,8 @@ class Workbench:
     def _look(self, found: Sources, now_ns: int) -> Report:
         compilation = compile_sources(found.policies, self._checker, found.problems)
         tests = read_tests(found.tests)
+        if not compilation.problems:
+            tests = translated(tests, compilation.mapping)
         test_problems = tests.problems
         if not compilation.problems:
             test_problems += unknown_names(
