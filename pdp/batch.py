@@ -4,6 +4,7 @@ Each question goes through the same steps as a question that comes alone
 (`pdp.decision_point`), with these differences:
 
 - the clock is read and the snapshot taken once, for all of them;
+- what callers do not send is fetched once for all of them, before the first is decided;
 - a question that would be refused as invalid is DENY(INVALID), and the others
   are answered;
 - the semantic may end the batch before its last question: those that are left
@@ -29,8 +30,10 @@ from pdp.boundary import Admitted
 from pdp.call import Answer, Call, Moment, Refused, named, with_record
 from pdp.callers import BATCH
 from pdp.decision_point import DecisionPoint
+from pdp.fetching import supply
 from pdp.model import Caller, Cause, Decision, Effect, RecordRef, Request, Semantic, deny
 from pdp.proof import has_ended
+from pdp.provided import UNASKED
 
 __all__ = ["Batch", "BatchDecisionPoint", "Semantic"]
 
@@ -90,10 +93,15 @@ class BatchDecisionPoint(DecisionPoint):
         received = batch.received or [None] * len(batch.questions)
         calls: list[Call] = []
         decisions: list[Decision] = []
-        for question, message in zip(batch.questions, received, strict=True):
+        asked = [
+            Call(question, caller, deadline, message)
+            for question, message in zip(batch.questions, received, strict=True)
+        ]
+        if moment.snapshot is not None and moment.snapshot.has_providers:
+            await self._fetch(asked, moment, deadline)
+        for call in asked:
             if calls and not len(calls) % _ROW:
                 await asyncio.sleep(0)
-            call = Call(question, caller, deadline, message)
             decision = self._decided(call, moment)
             calls.append(call)
             decisions.append(decision)
@@ -119,6 +127,17 @@ class BatchDecisionPoint(DecisionPoint):
                 await asyncio.sleep(0)
             answers.append(Answer(explained, call.invalid))
         return answers
+
+    async def _fetch(self, calls: Sequence[Call], moment: Moment, deadline: float) -> None:
+        """Look at all questions, and ask providers for what their rules may read."""
+        unasked = []
+        for number, call in enumerate(calls):
+            if number and not number % _ROW:
+                await asyncio.sleep(0)
+            if self._decided(call, moment) is UNASKED:
+                unasked.append(call)
+        if unasked:
+            await supply(self._attributes, unasked, deadline)
 
     def _decided(self, call: Call, moment: Moment) -> Decision:
         """Steps 1 to 5 of one question; one that breaks leaves the others as they are."""

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from pdp.admission import resolve_tenant
 from pdp.audit.decision_id import new_decision_id
 from pdp.audit.entry import Received
 from pdp.boundary import Admitted
 from pdp.errors import InvalidRequestError
 from pdp.model import BundleRef, Caller, Cause, Decision, RecordRef, Request
-from pdp.policy import Rule
+from pdp.policy import PolicySet, Rule
 from pdp.snapshot import Snapshot
 from pdp.subject_token import SubjectToken
 
@@ -81,11 +82,33 @@ class Call:
     tenant: str = ""  # named, or by the operator's word; not yet whether the caller may
     rules: Sequence[Rule] = ()
     invalid: InvalidRequestError | None = None
+    # Completes the request with what providers said. Set: the answer holds no longer than now,
+    # for they may say something else the next moment.
+    supply: Callable[[Admitted], Admitted] | None = None
 
     @property
     def request(self) -> Request:
         """As asked, admitted or not."""
         return self.question if isinstance(self.question, Request) else self.question.request
+
+    def resolved_tenant(self) -> str:
+        """The tenant that the law resolved.
+
+        Raises:
+            InvalidRequestError: none; then there was no decision of rules.
+        """
+        if self.snapshot is None:
+            raise InvalidRequestError("tenant", "was not resolved")
+        policies, callers = self.snapshot.policies, self.snapshot.callers
+        allowed = callers.tenants(self.caller.spiffe_id)
+        return resolve_tenant(policies, allowed, self.request.tenant, self.tenant)
+
+    def policies(self) -> PolicySet:
+        """Those of that tenant. Raises as `resolved_tenant`."""
+        tenant = self.resolved_tenant()
+        if self.snapshot is None:
+            raise InvalidRequestError("tenant", "was not resolved")
+        return self.snapshot.policies[tenant]
 
     @property
     def recorded(self) -> Request:

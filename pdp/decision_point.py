@@ -14,6 +14,8 @@ Steps, in this order, numbered where they are done:
        an HTTP request becomes a question: `HttpQuestion`   its own causes
     5  a subject token is verified; then caller, tenant,
        subject, schemas, rules: `admission.decide`          its own causes
+       where rules read what callers do not send, that is
+       fetched, and steps 1 to 5 are done again
     6  the record is made and handed to the recorder
     7  a PERMIT waits until it is durable                   DENY(AUDIT)
     8  the freshness again: a PERMIT never leaves stale     DENY(STALE)
@@ -27,7 +29,6 @@ to the answer, and changes nothing in it.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final, Protocol
@@ -45,13 +46,16 @@ from pdp.audit.entry import (
 from pdp.audit.patience import Patience, TooLateError, outcome
 from pdp.boundary import Admitted, InputLimits
 from pdp.call import Answer, Call, Moment, Refused, named, with_record
+from pdp.clock import Clock, SystemClock
 from pdp.errors import InvalidRequestError, SpoolError, SpoolSuppressedError
 from pdp.explaining import RULE_CAUSES, explain
 from pdp.explanation import Explanation
+from pdp.fetching import AttributeSource, Unconfigured, supply
 from pdp.http_question import HttpQuestion
 from pdp.identity.token import TokenVerifier
 from pdp.model import Caller, Cause, Decision, Effect, RecordRef, Request, deny
 from pdp.proof import has_ended, kept, proved, verified
+from pdp.provided import UNASKED
 from pdp.snapshot import Snapshot
 from pdp.subject_token import SubjectToken
 from pdp.telemetry import Telemetry
@@ -62,29 +66,7 @@ _COUNTED: Final = {
     (effect, cause): ("decisions", effect.name, cause.name) for effect in Effect for cause in Cause
 }
 
-
-class Clock(Protocol):
-    """Time, as a decision sees it. Tests bring their own."""
-
-    def wall_ns(self) -> int:
-        """Nanoseconds since 1970, as far as the machine knows; may jump."""
-        ...
-
-    def monotonic(self) -> float:
-        """Seconds since some moment; never goes back. Deadlines are on this clock."""
-        ...
-
-
-class SystemClock:
-    """The machine's clocks."""
-
-    def wall_ns(self) -> int:
-        """`time.time_ns`."""
-        return time.time_ns()
-
-    def monotonic(self) -> float:
-        """`time.monotonic`."""
-        return time.monotonic()
+__all__ = ["Clock", "DecisionPoint", "Recorder", "SnapshotSource", "SystemClock"]
 
 
 class SnapshotSource(Protocol):
@@ -129,6 +111,7 @@ class DecisionPoint:
         clock: time.
         telemetry: counters and logs.
         tokens: verifies subject tokens; without it, none proves anything.
+        attributes: what callers do not send; without it, there is none.
     """
 
     def __init__(
@@ -141,7 +124,9 @@ class DecisionPoint:
         clock: Clock | None = None,
         telemetry: Telemetry | None = None,
         tokens: TokenVerifier | None = None,
+        attributes: AttributeSource | None = None,
     ) -> None:
+        self._attributes = attributes or Unconfigured()
         self._snapshots = snapshots
         self._tokens = tokens
         self._recorder = recorder
@@ -209,13 +194,21 @@ class DecisionPoint:
 
     async def _answer(self, call: Call) -> Decision:
         try:
-            decision = await self._concluded(call, self._decide(call))
+            decision = self._decide(call)
+            if decision is UNASKED:
+                decision = await self._supplied(call)
+            decision = await self._concluded(call, decision)
         except Exception as error:  # noqa: BLE001 whatever broke, the answer is DENY, recorded
             self._failed(error)
             # What broke may be in any of these.
             call.rules, call.admitted = (), None
             decision = await self._concluded(call, deny(Cause.INTERNAL))
         return self._explained(call, decision) if call.request.explain else decision
+
+    async def _supplied(self, call: Call) -> Decision:
+        """Steps 1 to 5 again, with what providers say: the same version, at a later moment."""
+        await supply(self._attributes, [call], call.deadline)
+        return self._decide(call, Moment(self._clock.wall_ns(), call.snapshot, ""))
 
     def _explained(self, call: Call, decision: Decision) -> Decision:
         """The decision as it is, with why.
@@ -229,13 +222,7 @@ class DecisionPoint:
             # Nobody waits for it, and it would keep others waiting.
             return replace(decision, explanation=Explanation(truncated=True))
         try:
-            allowed = call.snapshot.callers.tenants(call.caller.spiffe_id)
-            tenant = admission.resolve_tenant(
-                call.snapshot.policies, allowed, call.request.tenant, call.tenant
-            )
-            why = explain(
-                call.snapshot.policies[tenant], call.admitted, call.now_ns, decision, call.rules
-            )
+            why = explain(call.policies(), call.admitted, call.now_ns, decision, call.rules)
         except Exception as error:  # noqa: BLE001 the answer stands, whatever breaks here
             self._failed(error)
             return decision
@@ -294,8 +281,11 @@ class DecisionPoint:
             return deny(Cause.INTERNAL)
         if call.request.subject_token and admitted.token is None:
             proofs = moment.proofs if moment else None
-            admitted = proved(admitted, self._tokens, call.now_ns, self._telemetry, proofs)
-            call.admitted = admitted
+            admitted = call.admitted = proved(
+                admitted, self._tokens, call.now_ns, self._telemetry, proofs
+            )
+        if call.supply is not None:
+            admitted = call.admitted = call.supply(admitted)
         try:
             decision, call.rules = admission.decide(
                 snapshot.policies,
@@ -318,8 +308,9 @@ class DecisionPoint:
     def _admit(self, call: Call) -> Admitted:
         if isinstance(call.question, Refused):
             raise call.question.error
-        if isinstance(call.question, Admitted) and call.question.token is None:
-            return call.question  # a proof by somebody else is none: judged and verified anew
+        asked = call.question
+        if isinstance(asked, Admitted) and asked.token is None and asked.completion is None:
+            return asked  # what somebody else proved or fetched is nothing: judged anew
         return boundary.admit(call.request, call.caller, self._limits)
 
     async def _concluded(self, call: Call, decision: Decision) -> Decision:
@@ -381,7 +372,7 @@ class DecisionPoint:
         else:
             token = admitted.token
             if full and received is None:
-                attributes = all_attributes(admitted.attributes, call.now_ns)
+                attributes = all_attributes(admitted.sent, call.now_ns)
             else:
                 attributes = attributes_read(call.rules, admitted.attributes, call.now_ns)
             if full and token is not None:
@@ -392,4 +383,8 @@ class DecisionPoint:
             digest, message = received.digest, kept(received.message, admitted) if full else b""
         http = call.question.facts() if isinstance(call.question, HttpQuestion) else None
         known = admitted is not None
-        return Evidence(call.recorded, call.caller, attributes, digest, message, known, token, http)
+        completion = None if admitted is None else admitted.completion
+        return Evidence(
+            call.recorded, call.caller, attributes, digest, message, known, token, http, completion,
+            full=full,
+        )  # fmt: skip

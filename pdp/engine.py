@@ -15,7 +15,7 @@ type, that name its action and are within their time. All are evaluated, then:
 An answer carries the obligations of every rule of its effect that applies, is in
 doubt or spent: breaking something must not shed a watermark or an alarm. It has
 advice and reasons of the rules it names, if these apply: what only informs must
-be true. Source of the rules: docs/adr/0001 and 0010.
+be true. Source of the rules: docs/adr/0001 and 0010; of attributes in error: 0026.
 """
 
 from __future__ import annotations

@@ -67,10 +67,12 @@ class Completion:
         sent: the attributes as the caller sent them.
         fetched: what providers said, sorted by name.
         unusable: for each attribute without a value, by path: why.
-        origins: for each attribute that a provider gave, by path: its name.
+        values: of each attribute that a provider gave, by path.
+        owners: the name of the provider of each of both, by path.
     """
 
     sent: Mapping[str, Value]
     fetched: tuple[Fetched, ...]
     unusable: Mapping[str, str]
-    origins: Mapping[str, str]
+    values: Mapping[str, Value]
+    owners: Mapping[str, str]

@@ -19,7 +19,7 @@ from pdp.cel.limits import EvaluationLimits
 from pdp.cel.syntax import Expression
 from pdp.errors import PolicyError
 from pdp.model import Cause, Decision, Effect, Obligation, Reason, deny
-from pdp.provided import Provided, ProviderDocument
+from pdp.provided import UNASKED, Provided, ProviderDocument
 from pdp.roles import ROLES_PATH, DerivedRole, Facts, StaticRole, When
 from pdp.schema import SchemaDocument
 from pdp.schema_check import Schemas
@@ -222,7 +222,7 @@ class PolicySet:
 
         INVARIANT: what providers own and the schemas first; nothing else may come before
         the rules. Where a candidate may read what a provider owns, and nobody
-        has asked it yet (`Provided.complete`), the answer is DENY(INDETERMINATE).
+        has asked it yet (`Provided.complete`), the answer is UNASKED.
         """
         sent, provided, parts = admitted.sent, self.provided, admitted.parts
         if provided is not None and (violation := provided.violation(sent)):
@@ -234,7 +234,7 @@ class PolicySet:
         if provided is not None and admitted.completion is None:
             current = rules.current(now_ns)
             if provided.wanted(sent, current):
-                return deny(Cause.INDETERMINATE), current
+                return UNASKED, current
             # What no rule is known to read is an error, should one read it after all.
             admitted = provided.complete(admitted, {})
         # A provider may have said more of the subject than is on its part.

@@ -22,14 +22,19 @@ from pdp.boundary import Admitted
 from pdp.cel.partial import INCOMPLETE, Partial
 from pdp.errors import PolicyError, member
 from pdp.fetched import REASONS, Completion, Fetched, FetchOutcome
+from pdp.model import Cause, deny
 from pdp.schema import Schema, SchemaDocument, Target, described
 from pdp.schema_check import Check, check_of
 from pdp.values import Value
 
 # What one bundle may name: each is asked for some request, and each is configured by hand.
 PROVIDERS_MAX: Final = 32
+ATTRIBUTES_MAX: Final = 64
 # How old a value may be: an hour, as a bundle that nobody confirms.
 AGE_SECONDS_MAX: Final = 3_600
+
+# Of a question whose providers have to be asked first: a denial, should nobody look.
+UNASKED: Final = deny(Cause.INDETERMINATE)
 
 Path = tuple[str, ...]
 _PARTS: Final = ((Target.SUBJECT, "subject"), (Target.RESOURCE, "resource"))
@@ -150,7 +155,8 @@ class Provided:
         found: dict[str, Any] = dict(admitted.attributes)
         incomplete: dict[str, Partial] = {}
         unusable: dict[str, str] = {}
-        origins: dict[str, str] = {}
+        values: dict[str, Value] = {}
+        owners: dict[str, str] = {}
         for target, root in _PARTS:
             owned = self._owned.get((target, found[f"{root}.type"]))
             if not owned:
@@ -159,17 +165,17 @@ class Provided:
             known = {k: v for k, v in found[part].items() if k not in owned}
             missing: dict[str, str] = {}
             for name, each in owned.items():
-                fetched = said.get(each.provider)
+                fetched, path = said.get(each.provider), part + member(name)
+                owners[path] = each.provider
                 if why := _fault(each, name, fetched):
-                    missing[name] = unusable[part + member(name)] = why
+                    missing[name] = unusable[path] = why
                 elif fetched is not None:
-                    known[name] = fetched.values[name]
-                    origins[part + member(name)] = each.provider
+                    known[name] = values[path] = fetched.values[name]
             _put(found, incomplete, root, known, missing)
         if incomplete:
             found[INCOMPLETE] = incomplete
         fetched_all = tuple(said[name] for name in sorted(said))
-        completion = Completion(admitted.attributes, fetched_all, unusable, origins)
+        completion = Completion(admitted.attributes, fetched_all, unusable, values, owners)
         return Admitted(admitted.request, found, admitted.token, completion, admitted.parts)
 
 
@@ -240,6 +246,8 @@ def _check(document: ProviderDocument) -> None:
     names = document.attributes
     if not names or not all(names) or list(names) != sorted(set(names)):
         raise PolicyError(f"{what} owns no attribute, or its attributes are not sorted")
+    if len(names) > ATTRIBUTES_MAX:
+        raise PolicyError(f"{what} owns more than {ATTRIBUTES_MAX} attributes")
     if not 0 <= document.max_age_s <= AGE_SECONDS_MAX:
         raise PolicyError(f"the values of {what} may be at most {AGE_SECONDS_MAX} s old")
 

@@ -64,6 +64,11 @@ class Snapshot:
     tenancy: Tenancy | None = None
     mappings: Mapping[str, HttpMapping] = field(default_factory=dict)
 
+    @property
+    def has_providers(self) -> bool:
+        """Whether some attributes are not the callers' to send."""
+        return any(each.provided is not None for each in self.policies.values())
+
     def home(self, spiffe_id: str) -> str:
         """The tenant of a request that names none; empty: it must name one."""
         tenancy = self.tenancy or Tenancy(frozenset(self.policies) | self.unserved)

@@ -17,6 +17,7 @@ from pdp.config.document import (
     Document,
     LimitsSection,
     MetricsSection,
+    ProvidersSection,
     RecordSection,
     TlsSection,
     TokensSection,
@@ -118,6 +119,7 @@ def test_every_default_that_is_shown_is_the_default() -> None:
         "": Document, "bundle": BundleSection, "record": RecordSection, "limits": LimitsSection,
         "tls": TlsSection, "authzen": AuthzenSection, "tokens": TokensSection,
         "metrics": MetricsSection,
+            "providers": ProvidersSection,
     }  # fmt: skip
     units = {"GiB": 1024**3, "MiB": 1024**2}
     for setting, _, shown, _ in _rows(ROOT / "docs" / "serve.md", "setting"):

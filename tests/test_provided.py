@@ -450,7 +450,7 @@ def test_a_caller_may_not_send_what_a_provider_owns(checker: Checker) -> None:
     values: tuple[Value, ...] = (False, True, None, "x", {}, [1])
     for value in values:
         found, rules = policy_set.decide(asked(suspended=value), rs.NOW_NS)
-        assert (found.effect, found.cause, rules) == (Effect.DENY, Cause.IDENTITY, [])
+        assert (found.effect, found.cause, list(rules)) == (Effect.DENY, Cause.IDENTITY, [])
         assert found.schema_violation == (
             "subject.properties.suspended is what provider `hr` says, and nobody else"
         )

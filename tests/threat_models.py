@@ -35,6 +35,7 @@ FLOWS = (
     "explain",
     "authzen",
     "identity",
+    "providers",
     "workers",
     "envoy",
     "enforcement",

@@ -18,6 +18,7 @@ from pdp.audit.log import ENTRY_BYTES_MAX
 from pdp.boundary import Admitted
 from pdp.cel.partial import known
 from pdp.errors import member
+from pdp.fetched import Completion, FetchOutcome
 from pdp.model import BundleRef, Caller, Decision, Effect, Request
 from pdp.policy import Rule
 from pdp.roles import ROLES_PATH
@@ -34,6 +35,8 @@ _NAME_BYTES_MAX: Final = 2_048
 
 # The door through which HTTP requests come.
 EXT_AUTHZ: Final = "ext_authz"
+# Of a provider, so many attributes that it owns and that had no value are named.
+_UNUSABLE_MAX: Final = 8
 
 _NOW: Final = "now"
 # All of a request, for `capture: full` where there is no message to keep.
@@ -91,6 +94,8 @@ class Evidence:
             and valid Unicode, as are its caller's.
         token: what was verified; named in the record if it proves the subject.
         http: the HTTP request that a proxy asked about, if it came as one.
+        completion: what providers said, if they were asked.
+        full: whether all that they said is kept, or a digest of it.
     """
 
     request: Request
@@ -101,6 +106,8 @@ class Evidence:
     admitted: bool = False
     token: SubjectToken | None = None
     http: audit_pb2.HttpFacts | None = None
+    completion: Completion | None = None
+    full: bool = False
 
 
 # Equal values of these are one value.
@@ -282,6 +289,8 @@ def build_entry(
         map_to_pb(evidence.attributes, entry.attributes, "attributes")
     else:
         shared.write(evidence.attributes, entry)
+    if evidence.completion is not None:
+        _say_fetched(evidence.completion, entry, full=evidence.full)
     for obligation in decision.obligations:
         obligation_to_pb(obligation, entry.obligations.add())
     # Reasons are not written down: rule and bundle say what they were.
@@ -290,6 +299,26 @@ def build_entry(
     if entry.ByteSize() > bytes_max:
         _shorten(entry, bytes_max)
     return entry
+
+
+def _say_fetched(completion: Completion, entry: audit_pb2.DecisionRecord, *, full: bool) -> None:
+    """Which providers were asked, what came of it, and how what they said can be compared."""
+    for fetched in completion.fetched:
+        answer = entry.providers.add(
+            provider=fetched.provider,
+            outcome=cast("audit_pb2.ProviderAnswer.Outcome", fetched.outcome.value),
+            cached=fetched.cached,
+        )
+        if fetched.outcome is FetchOutcome.FETCHED:
+            answer.values_digest = hashlib.sha256(canonical(dict(fetched.values))).digest()
+    answers = {answer.provider: answer for answer in entry.providers}
+    for path, name in sorted(completion.owners.items()):
+        if path in completion.unusable and name in answers:
+            paths = answers[name].unusable
+            if len(paths) < _UNUSABLE_MAX:
+                paths.append(path)
+    if full:
+        map_to_pb(completion.values, entry.fetched, "fetched")
 
 
 @functools.lru_cache(maxsize=1_024)
@@ -303,13 +332,18 @@ def caller_ref(caller: Caller) -> audit_pb2.CallerRef:
 def _shorten(entry: audit_pb2.DecisionRecord, bytes_max: int) -> None:
     """Leave out the largest parts first, until it fits; a digest of them stays.
 
-    The order is by what an investigator misses least: the message has a digest
-    of its own, then attributes, obligations and advice, then the names of rules. The
-    rest is a dozen names of at most 2 KiB, which fits.
+    The order is by what an investigator misses least: the message has a digest of its
+    own, then attributes, obligations and advice, then the names of rules, then what
+    providers were asked. The rest is a dozen names of at most 2 KiB, which fits.
     """
     left_out = audit_pb2.DecisionRecord()
     entry.truncated = True
-    for fields in (("request",), ("attributes", "obligations", "advice"), ("rules",)):
+    for fields in (
+        ("request",),
+        ("attributes", "obligations", "advice", "fetched"),
+        ("rules",),
+        ("providers",),
+    ):
         for field in fields:
             part = audit_pb2.DecisionRecord()
             part.CopyFrom(entry)

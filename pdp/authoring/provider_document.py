@@ -19,7 +19,7 @@ from pdp.authoring.fields import IDENTIFIER, NAME, Fields
 from pdp.authoring.nodes import Map, Scalar
 from pdp.authoring.problems import Problems, closest, word
 from pdp.errors import Position
-from pdp.provided import AGE_SECONDS_MAX, PROVIDERS_MAX, ProviderDocument
+from pdp.provided import AGE_SECONDS_MAX, ATTRIBUTES_MAX, PROVIDERS_MAX, ProviderDocument
 from pdp.schema import Schema, SchemaDocument, Target, described
 
 TARGETS: Mapping[str, Target] = {"subject": Target.SUBJECT, "resource": Target.RESOURCE}
@@ -63,6 +63,9 @@ def read_provider(root: Map, problems: Problems) -> ProviderDraft | None:
         problems.add(fields.at(key), f"{word(key)} {word(kind)} is no pattern", "name one type")
     attributes = fields.texts("attributes", NAME, "list at least one property")
     max_age_s = _seconds(fields, "max_age_s")
+    if attributes is not None and len(attributes) > ATTRIBUTES_MAX:
+        message = f"a provider owns at most {ATTRIBUTES_MAX} attributes"
+        problems.add(attributes[ATTRIBUTES_MAX].position, message, "keep what rules read")
     if len(problems) > before or None in (name, kind, attributes, max_age_s):
         return None
     places = {item.text: item.position for item in attributes or ()}

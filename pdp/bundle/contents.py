@@ -190,6 +190,24 @@ def refuse_other_tenants(tenant: str, callers: CallerPolicy) -> None:
             )
 
 
+def refuse_unknown_providers(
+    tenant: str, policies: PolicySet, known: frozenset[tuple[str, str]] | None
+) -> None:
+    """What a bundle relies on is there, or the bundle is not taken: half of it would deny.
+
+    Raises:
+        BundleRefusedError: it names a provider that is not configured for its tenant.
+    """
+    if policies.provided is None or known is None:
+        return
+    for name in sorted(policies.provided.documents):
+        if (tenant, name) not in known:
+            raise BundleRefusedError(
+                f"the bundle names the provider `{name}`, which is not configured for tenant "
+                f"`{tenant}`: write it into `[[providers.sources]]`"
+            )
+
+
 def _decode(path: str, data: bytes) -> compiled.Document:
     try:
         return compiled.decode(data)

@@ -72,6 +72,8 @@ class BundleSettings:
         default_tenant: whom a request is about that names none; empty: it must name one,
             unless there is but one.
         caller_tenants: the same of single callers, by SPIFFE ID or `spiffe://domain/path/*`.
+        providers: (tenant, provider) of all that bundles may name; None: any, which are
+            then not asked.
         limits: sizes.
     """
 
@@ -84,6 +86,7 @@ class BundleSettings:
     tenants: tuple[str, ...] = (DEFAULT_TENANT,)
     default_tenant: str = ""
     caller_tenants: Mapping[str, str] = field(default_factory=dict)
+    providers: frozenset[tuple[str, str]] | None = frozenset()
     limits: BundleLimits = field(default_factory=BundleLimits)
 
     def __post_init__(self) -> None:

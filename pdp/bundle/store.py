@@ -226,7 +226,7 @@ class HttpStore(Store):
 
     def chunks(self, name: str) -> Generator[bytes]:
         """As `Store.chunks`."""
-        connection = _Connection(self._host, self._port, self._deadline, self._tls)
+        connection = BoundedConnection(self._host, self._port, self._deadline, self._tls)
         path = f"{self._path}/{quote(name)}"
         try:
             connection.request("GET", path, headers=_HEADERS)
@@ -277,7 +277,7 @@ def open_store(source: str, deadline: Deadline) -> Store:
     return DirectoryStore(Path(source), deadline)
 
 
-class _Connection(http.client.HTTPConnection):
+class BoundedConnection(http.client.HTTPConnection):
     """HTTP whose every step, name resolution and TLS included, has only the time that is left."""
 
     def __init__(

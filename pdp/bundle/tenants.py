@@ -22,6 +22,7 @@ from pdp.bundle.contents import (
     compile_bundle,
     read_bundle,
     refuse_other_tenants,
+    refuse_unknown_providers,
 )
 from pdp.bundle.denials import parse_denials
 from pdp.bundle.manifest import digest_of
@@ -198,6 +199,7 @@ class Load:
         policies.prepare(PREPARED_RULES_MAX)
         if len(self.settings.tenants) > 1:
             refuse_other_tenants(tenant, callers)
+        refuse_unknown_providers(tenant, policies, self.settings.providers)
         return Tenant(
             target.sha256,
             target.custom,

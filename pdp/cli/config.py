@@ -122,6 +122,13 @@ def _rows(settings: Settings) -> list[Row]:
     ]
     found.append(("metrics.listen", settings.metrics))
     found.append(("tokens.issuers", _issuers(settings)))
+    providers = settings.providers
+    found += [
+        ("providers.sources", _providers(settings)),
+        ("providers.reserve_s", providers.reserve_s),
+        ("providers.cache_bytes_max", providers.cache_bytes_max),
+        ("providers.failure_s", providers.failure_s),
+    ]
     return [(name, "not set" if value is None else str(value)) for name, value in found]
 
 
@@ -136,6 +143,18 @@ def _issuers(settings: Settings) -> str | None:
         "; ".join(
             f"{each.issuer} for {each.audience} proves {each.subject_type}, keys {each.keys}"
             for each in settings.issuers
+        )
+        or None
+    )
+
+
+def _providers(settings: Settings) -> str | None:
+    """Which providers whose bundles may name, in one line; None: none. A URL may hold a secret."""
+    return (
+        "; ".join(
+            f"{each.name} of {', '.join(each.tenants)}, "
+            f"{type(each.source).__name__.removesuffix('Source').lower()}"
+            for each in settings.providers.sources
         )
         or None
     )

@@ -18,6 +18,7 @@ from pdp.boundary import DEPTH_MAX, InputLimits
 from pdp.cel.limits import EvaluationLimits
 from pdp.config.settings import MIB, Limits
 from pdp.identity.issuers import ALGORITHMS_DEFAULT, TYP_DEFAULT
+from pdp.providers.settings import ProvidersSettings
 
 ENVIRONMENT_PREFIX: Final = "PDP_"
 
@@ -38,6 +39,7 @@ _INPUT: Final = InputLimits()
 _EVALUATION: Final = EvaluationLimits()
 _LIMITS: Final = Limits()
 _SPOOL: Final = SpoolLimits()
+_PROVIDERS: Final = ProvidersSettings()
 
 
 class _Section(BaseModel):
@@ -144,6 +146,57 @@ class TokensSection(_Section):
     issuers: tuple[IssuerSection, ...] = ()
 
 
+class HttpSourceSection(_Section):
+    """`[providers.sources.http]`: judged further by `HttpSource`."""
+
+    url: str
+    ca_bundle: Path
+    certificate: Path | None = None
+    key: Path | None = None
+    token_file: Path | None = None
+    answer_bytes_max: Annotated[_Bytes, Field(le=MIB)] = 65_536
+
+
+class SqlSourceSection(_Section):
+    """`[providers.sources.sql]`: judged further by `SqlSource`."""
+
+    url: str
+    statement: str
+    password_file: Path | None = None
+    ca_bundle: Path | None = None
+    booleans: tuple[str, ...] = ()
+    json_columns: tuple[str, ...] = ()
+
+
+class PythonSourceSection(_Section):
+    """`[providers.sources.python]`."""
+
+    entry_point: str
+
+
+class ProviderSection(_Section):
+    """`[[providers.sources]]`: a provider that bundles may name, and one way to ask it."""
+
+    name: str
+    tenants: tuple[str, ...] = ("default",)
+    http: HttpSourceSection | None = None
+    sql: SqlSourceSection | None = None
+    python: PythonSourceSection | None = None
+    timeout_s: Annotated[_Seconds, Field(le=5)] = 0.2
+    concurrent_max: Annotated[_Count, Field(le=256)] = 16
+    failures_max: Annotated[_Count, Field(le=1_000)] = 5
+    rest_s: Annotated[_Seconds, Field(le=60)] = 2.0
+
+
+class ProvidersSection(_Section):
+    """`[providers]`: who says attributes that callers do not send; nobody, unless it is said."""
+
+    sources: tuple[ProviderSection, ...] = ()
+    reserve_s: Annotated[_Seconds, Field(le=1)] = _PROVIDERS.reserve_s
+    cache_bytes_max: Annotated[_Bytes, Field(le=1_024 * MIB)] = _PROVIDERS.cache_bytes_max
+    failure_s: Annotated[_Span, Field(le=60)] = _PROVIDERS.failure_s
+
+
 class Document(BaseSettings):
     """`pdp.toml`; the environment wins."""
 
@@ -169,6 +222,7 @@ class Document(BaseSettings):
     authzen: AuthzenSection = AuthzenSection()
     metrics: MetricsSection = MetricsSection()
     tokens: TokensSection = TokensSection()
+    providers: ProvidersSection = ProvidersSection()
 
     @classmethod
     def settings_customise_sources(

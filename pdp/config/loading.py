@@ -11,6 +11,7 @@ import os
 import re
 import tomllib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,6 +34,7 @@ from pdp.config.document import (
     TokensSection,
     variables,
 )
+from pdp.config.providing import providers_of
 from pdp.config.settings import (
     Address,
     AuthzenSettings,
@@ -163,19 +165,21 @@ class _Builder:
         record = self._record(document.record)
         authzen = self._authzen(document.authzen)
         issuers = self._issuers(document.tokens)
+        providers = providers_of(document, self._file, self.problems)
         if listen is None or bundle is None or record is None:
             return None
         return Settings(
             instance=document.instance,
             listen=listen,
             tls=tls,
-            bundle=bundle,
+            bundle=replace(bundle, providers=providers.known),
             record=record,
             poll_interval_s=document.bundle.poll_interval_s,
             limits=limits,
             log_level=document.log_level,
             authzen=authzen,
             issuers=issuers,
+            providers=providers,
             reflection=document.reflection,
             envoy=document.envoy,
             workers=document.workers,
@@ -304,10 +308,7 @@ class _Builder:
                 "`limits.answer_reserve_s` uses up the whole deadline: every answer would be DENY"
             )
         if limits.bytes_in_flight_max < limits.message_bytes_max:
-            self.problems.append(
-                "`limits.bytes_in_flight_max` is below `limits.message_bytes_max`: one large "
-                "request would be too much"
-            )
+            self.problems.append("`limits.bytes_in_flight_max` is below `limits.message_bytes_max`")
         if limits.deadline_default_s > limits.deadline_max_s:
             self.problems.append("`limits.deadline_default_s` is above `limits.deadline_max_s`")
         return Limits(

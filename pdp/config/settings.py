@@ -16,6 +16,7 @@ from pdp.boundary import InputLimits
 from pdp.bundle.settings import BundleSettings
 from pdp.cel.limits import EvaluationLimits
 from pdp.identity.issuers import IssuerSettings
+from pdp.providers.settings import ProvidersSettings
 
 MIB: Final = 1_048_576
 
@@ -109,6 +110,7 @@ class Settings:
     log_level: str = "info"
     authzen: AuthzenSettings | None = None  # None: there is no such door
     issuers: tuple[IssuerSettings, ...] = ()  # of subject tokens
+    providers: ProvidersSettings = field(default_factory=ProvidersSettings)
     metrics: Address | None = None  # where Prometheus finds figures; None: nowhere
     workers: int = 1  # processes that answer; 1: this one alone
     worker: int = 0  # which of them this process is; 0: there are no others

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from pydantic import ValidationError
 
-from pdp.config.document import ENVIRONMENT_PREFIX, IssuerSection, variables
+from pdp.config.document import ENVIRONMENT_PREFIX, IssuerSection, ProviderSection, variables
 
 
 def explain(error: ValidationError) -> Iterator[str]:
@@ -24,7 +24,8 @@ def explain(error: ValidationError) -> Iterator[str]:
         elif finding["type"] == "missing":
             yield f"`{path}` is missing: set it in the file, or as {variable}"
         elif finding["type"] == "extra_forbidden" and _numbered(finding["loc"]):
-            fields = list(IssuerSection.model_fields)
+            model = IssuerSection if finding["loc"][0] == "tokens" else ProviderSection
+            fields = list(model.model_fields)
             yield f"`{path}` is not a setting{similar(str(finding['loc'][-1]), fields)}"
         elif finding["type"] == "extra_forbidden" and variable in os.environ:
             continue  # told already, as a variable

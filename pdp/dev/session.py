@@ -176,6 +176,7 @@ class Session:
                 folder.state,
                 revision_floor=1,
                 tenants=(self._wishes.tenant,),
+                providers=None,
             ),
             record=RecordSettings(folder.record),
         )

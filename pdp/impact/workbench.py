@@ -129,7 +129,9 @@ def origins_told(admitted: Admitted) -> tuple[tuple[str, str], ...]:
     completion = admitted.completion
     if completion is None:
         return ()
-    told = {path: f"is what provider `{name}` says" for path, name in completion.origins.items()}
+    told = {
+        path: f"is what provider `{completion.owners[path]}` says" for path in completion.values
+    }
     return tuple(sorted((told | dict(completion.unusable)).items()))
 
 

@@ -16,8 +16,10 @@ from pdp.errors import ConfigurationError, KeySetError
 from pdp.identity.issuers import IssuerSettings
 from pdp.identity.keys import IssuerKeys
 from pdp.identity.server_svid import load_server_svid
+from pdp.providers.opening import open_providers
 from pdp.server.authzen.pages import load_offer
 from pdp.server.listener import check_free
+from pdp.telemetry import Telemetry
 
 
 def check_files(settings: Settings, source: str) -> list[str]:
@@ -42,6 +44,7 @@ def check_files(settings: Settings, source: str) -> list[str]:
         lambda: check_free(settings.listen),
         lambda: _check_authzen(settings.authzen),
         *(functools.partial(_check_keys, each) for each in settings.issuers),
+        lambda: _check_providers(settings),
     )
     for check in checks:
         try:
@@ -57,6 +60,15 @@ def _check_authzen(authzen: AuthzenSettings | None) -> None:
     if authzen is not None:
         check_free(authzen.listen, "authzen.listen")
         load_offer(authzen)
+
+
+def _check_providers(settings: Settings) -> None:
+    """Files, statements and entry points; no provider is asked anything."""
+    clock = SystemClock()
+    telemetry = Telemetry(None, clock.wall_ns)
+    desk = open_providers(settings.providers, settings.limits.input, clock, telemetry)
+    if desk is not None:
+        desk.close()
 
 
 def _check_root(bundle: BundleSettings) -> None:

@@ -20,6 +20,7 @@ from pdp.batch import BatchDecisionPoint
 from pdp.config.settings import Address, Limits
 from pdp.decision_point import Clock, Recorder, SnapshotSource
 from pdp.errors import ConfigurationError
+from pdp.fetching import AttributeSource
 from pdp.identity.server_svid import ServerSvid
 from pdp.identity.svid import SvidVerifier
 from pdp.identity.token import TokenVerifier
@@ -82,6 +83,7 @@ class Server:
         clock: time.
         telemetry: counters and logs.
         tokens: verifies subject tokens.
+        attributes: what callers do not send.
         shared: whether other workers of this PDP listen there too; their parent holds the port.
 
     Attributes:
@@ -102,6 +104,7 @@ class Server:
         clock: Clock,
         telemetry: Telemetry,
         tokens: TokenVerifier | None = None,
+        attributes: AttributeSource | None = None,
         shared: bool = False,
     ) -> None:
         self._shared = shared
@@ -121,6 +124,7 @@ class Server:
             clock=clock,
             telemetry=telemetry,
             tokens=tokens,
+            attributes=attributes,
         )
         self._verifier = SvidVerifier(identity.trust)
         self._handshakes = Handshakes(identity)

@@ -4,6 +4,7 @@
     2  the port is free
     3  the bundle is fetched and verified     what does not verify stops the start
        keys of token issuers are read         a file that cannot be used stops the start
+       before, providers are opened           likewise; none is asked
     4  the spool is opened                    what it finds is made durable
     5  the port is taken and calls are served; polls and health go on until a signal
     6  NOT_SERVING, and still an answer for all who have not heard of it yet
@@ -31,12 +32,15 @@ import uvloop
 import pdp
 from pdp.audit.spool import Spool
 from pdp.bundle import BundleKeeper
+from pdp.bundle.anchor import Anchor
 from pdp.config.settings import Address, Limits, Settings
 from pdp.decision_point import Clock, SystemClock
 from pdp.identity.keys import IssuerKeys
 from pdp.identity.rotation import IdentityFiles
 from pdp.identity.server_svid import ServerSvid, load_server_svid
 from pdp.identity.token import TokenVerifier
+from pdp.providers.desk import ProviderDesk
+from pdp.providers.opening import open_providers
 from pdp.server.authzen.pages import Offer, load_offer
 from pdp.server.key_upkeep import KeyWatch
 from pdp.server.listener import DurableRecorder, Server, check_free
@@ -107,16 +111,15 @@ async def serve(
         recorder_of: what records go through on their way to the spool.
         polls: keeps the bundle current until it is cancelled; by default looks at the store.
 
-    Raises:
-        ConfigurationError, BundleError, SpoolError: as `run`.
+    Raises: as `run`.
     """
-    keeper.anchor.check_place(settings.tls.trust_domain, settings.listen.host)
     signals = Signals()
     # (1) The settings were judged when they were read.
-    identity = _read_identity(settings, clock, telemetry)
+    identity = _read_identity(settings, keeper.anchor, clock, telemetry)
     # (2) Told now rather than after half a minute of other work; taken in step 5.
     authzen = _check_ports(settings)
     async with contextlib.AsyncExitStack() as opened:
+        attributes = _open_providers(settings, opened, clock, telemetry)
         # (3) What fails verification ends the process here.
         opened.push_async_callback(asyncio.to_thread, keeper.close)
         tell_poll(telemetry, await asyncio.to_thread(keeper.start))
@@ -135,17 +138,18 @@ async def serve(
                 clock=clock,
                 telemetry=telemetry,
                 tokens=tokens,
+                attributes=attributes,
                 shared=settings.worker > 0,
             )
-            # A server that was bound must be stopped, or its port stays taken.
-            opened.push_async_callback(server.stop, 0)
+            opened.push_async_callback(server.stop, 0)  # once bound, or its port stays taken
             await show_metrics(opened, settings, server, spool, keeper, clock, telemetry)
             address = await server.bind(authzen, reflect=settings.reflection, envoy=settings.envoy)
         # (5) From here on there are answers.
         await server.start()
-        upkeep = [asyncio.create_task((polls or _polling(settings, keeper, telemetry))(server))]
-        upkeep.append(_certificates_kept_current(settings, server, identity, clock, telemetry))
-        upkeep += [asyncio.create_task(each.forever()) for each in key_watches]
+        upkeep = [_certificates_kept_current(settings, server, identity, clock, telemetry)]
+        polls = polls or _polling(settings, keeper, telemetry)
+        endless = polls(server), *(each.forever() for each in key_watches)
+        upkeep += map(asyncio.create_task, endless)
         _settle_heap()
         telemetry.log("info", "listening", address=str(address), port=address.port)
         listening(address)
@@ -157,8 +161,11 @@ async def serve(
     telemetry.log("info", "stopped")
 
 
-def _read_identity(settings: Settings, clock: Clock, telemetry: Telemetry) -> ServerSvid:
-    """Our certificate, and what is odd about it in the log."""
+def _read_identity(
+    settings: Settings, anchor: Anchor, clock: Clock, telemetry: Telemetry
+) -> ServerSvid:
+    """Our certificate, and what is odd about it in the log; where trust starts fits to it."""
+    anchor.check_place(settings.tls.trust_domain, settings.listen.host)
     telemetry.log("info", "starting", version=pdp.__version__, instance=settings.instance)
     identity = load_server_svid(settings.tls, clock.wall_ns())
     for warning in identity.warnings:
@@ -187,6 +194,20 @@ def _check_ports(settings: Settings) -> Offer | None:
     if alone:
         check_free(settings.authzen.listen, "authzen.listen")
     return load_offer(settings.authzen, settings.bundle.tenants)
+
+
+def _open_providers(
+    settings: Settings, opened: contextlib.AsyncExitStack, clock: Clock, telemetry: Telemetry
+) -> ProviderDesk | None:
+    """What callers do not send: whom to ask for it, asked nothing yet; None: nobody.
+
+    Raises:
+        ConfigurationError: a file, a statement or an entry point cannot be used.
+    """
+    desk = open_providers(settings.providers, settings.limits.input, clock, telemetry)
+    if desk is not None:
+        opened.callback(desk.close)
+    return desk
 
 
 async def _read_keys(

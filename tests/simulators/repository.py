@@ -42,6 +42,8 @@ from pdp.bundle.manifest import Manifest
 from pdp.callers import CallerEntry, CallerPolicy
 from pdp.model import Effect
 from pdp.policy import PolicyDocument, RuleDocument
+from pdp.provided import ProviderDocument
+from pdp.schema import SchemaDocument
 
 POLICIES = "policies/default"
 EMERGENCY = "emergency"
@@ -78,19 +80,33 @@ def callers(spiffe_id: str = "spiffe://example.org/web") -> CallerPolicy:
     return CallerPolicy((CallerEntry(spiffe_id, ("*",), ("*",), ("user",)),))
 
 
-def members_of(documents: Iterable[PolicyDocument | CallerPolicy]) -> Files:
+Documents = Iterable[PolicyDocument | CallerPolicy | SchemaDocument | ProviderDocument]
+
+
+def members_of(documents: Documents) -> Files:
     """`sources/` and `compiled/` of an archive; the sources say nothing here."""
     members: Files = {}
     for document in documents:
         name = "callers" if isinstance(document, CallerPolicy) else document.name
+        name = f"schema-{name}" if isinstance(document, SchemaDocument) else name
         source = f"sources/{name}.yaml"
         members[source] = f"# {name}\n".encode()
-        members[f"compiled/{name}.yaml.pb"] = (
-            compiled.encode_callers(document, source)
-            if isinstance(document, CallerPolicy)
-            else compiled.encode_policy(document, source, {})
-        )
+        members[f"compiled/{name}.yaml.pb"] = _encoded(document, source)
     return members
+
+
+def _encoded(
+    document: PolicyDocument | CallerPolicy | SchemaDocument | ProviderDocument, source: str
+) -> bytes:
+    match document:
+        case CallerPolicy():
+            return compiled.encode_callers(document, source)
+        case SchemaDocument():
+            return compiled.encode_schema(document, source)
+        case ProviderDocument():
+            return compiled.encode_provider(document, source)
+        case PolicyDocument():
+            return compiled.encode_policy(document, source, {})
 
 
 def manifest_of(members: Files, revision: int, signed_at_s: int, **changes: Any) -> Manifest:
@@ -109,7 +125,7 @@ def manifest_of(members: Files, revision: int, signed_at_s: int, **changes: Any)
 def archive(
     revision: int = 1,
     signed_at_s: int | None = None,
-    documents: Iterable[PolicyDocument | CallerPolicy] | None = None,
+    documents: Documents | None = None,
     **changes: Any,
 ) -> bytes:
     """A well-formed bundle, unless changed."""
