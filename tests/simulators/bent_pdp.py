@@ -119,7 +119,7 @@ class NotWaiting:
         return done
 
 
-def _never_stale(snapshot: Snapshot, clock_ns: int) -> bool:
+def _never_stale(snapshot: Snapshot, clock_ns: int, tenant: str = "") -> bool:
     return False
 
 
