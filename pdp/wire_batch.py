@@ -75,6 +75,11 @@ _Question: Final = _mirror(
     ("request", 1, _Field.TYPE_BYTES, _Field.LABEL_OPTIONAL),
     # A duration, as bytes: absent is not the same as none.
     ("timeout", 2, _Field.TYPE_BYTES, _Field.LABEL_REPEATED),
+    ("together", 3, _Field.TYPE_BYTES, _Field.LABEL_REPEATED),
+)
+_Answers: Final = _mirror(
+    ("answer", 1, _Field.TYPE_BYTES, _Field.LABEL_OPTIONAL),
+    ("together", 2, _Field.TYPE_BYTES, _Field.LABEL_REPEATED),
 )
 
 
@@ -101,6 +106,68 @@ def read_name(message: bytes, bytes_max: int) -> str:
     return request_id
 
 
+def split_together(message: bytes, count_max: int) -> list[bytes]:
+    """The messages of questions that were sent together, not looked at; none: it is one question.
+
+    Args:
+        message: an `AuthorizeStreamRequest` as received; trusted in nothing.
+        count_max: questions, at most.
+
+    Raises:
+        InvalidRequestError: there is more in it than them, or there are more of them.
+    """
+    try:
+        parsed = _Question.FromString(message)
+    except (DecodeError, UnicodeDecodeError):
+        return []  # whoever reads it as one question says what it is
+    if not parsed.together:
+        return []
+    found = list(parsed.together)
+    parsed.DiscardUnknownFields()
+    if parsed.ByteSize() != len(message) or parsed.request or parsed.timeout:
+        raise InvalidRequestError("together", "is all that a message has that has it")
+    if len(found) > count_max:
+        raise InvalidRequestError("together", f"are more than {count_max}")
+    return found
+
+
+def join_question(question: bytes, timeout_s: float) -> bytes:
+    """The message of one question of a stream."""
+    nanos = max(0, round(timeout_s * NANOS))
+    span = duration_pb2.Duration(seconds=nanos // NANOS, nanos=nanos % NANOS)
+    joined: bytes = _Question(
+        request=question, timeout=[span.SerializeToString()]
+    ).SerializeToString()
+    return joined
+
+
+def join_together(messages: Sequence[bytes]) -> bytes:
+    """One message of several questions, each as `join_question` makes it."""
+    joined: bytes = _Question(together=messages).SerializeToString()
+    return joined
+
+
+def join_answers(answers: Sequence[bytes]) -> bytes:
+    """A message of a stream with these answers: of one, as it was before there could be more."""
+    made = _Answers(answer=answers[0]) if len(answers) == 1 else _Answers(together=answers)
+    joined: bytes = made.SerializeToString()
+    return joined
+
+
+def split_answers(message: bytes) -> list[bytes]:
+    """The answers of a stream's message, not looked at.
+
+    Raises:
+        InvalidRequestError: not an `AuthorizeStreamResponse`.
+    """
+    try:
+        parsed = _Answers.FromString(message)
+    except (DecodeError, UnicodeDecodeError):
+        raise InvalidRequestError("answer", "is not a message of this protocol") from None
+    # One that is empty is there all the same, and is no answer.
+    return [*parsed.together, *([parsed.answer] if parsed.answer or not parsed.together else [])]
+
+
 def split_question(message: bytes) -> tuple[bytes, float | None]:
     """The question of a stream's message, not looked at, and the seconds its answer may take.
 
@@ -115,6 +182,8 @@ def split_question(message: bytes) -> tuple[bytes, float | None]:
         raise InvalidRequestError(
             "request", "is not a `pdp.v1.AuthorizeStreamRequest` message"
         ) from None
+    if parsed.together:
+        raise InvalidRequestError("together", "has questions that have others with them")
     # As for batches: twice is neither.
     if parsed.ByteSize() != len(message) or len(spans) > 1:
         raise InvalidRequestError(

@@ -8,6 +8,8 @@ its answer leaves when it is there. What is particular to a stream:
   them is answered, and gRPC's flow control tells the client;
 - a question that would be refused gets the answer DENY(INVALID), for a status
   would end the conversation; so does one whose id is in flight already;
+- questions may come together in one message. That is all they have in common;
+  from then on answers that are there at the same time leave in one message, too;
 - a caller that is not believed any longer, or does not read its answers, is
   shown the door: the conversation ends, and with it all that is in flight.
 """
@@ -15,11 +17,13 @@ its answer leaves when it is there. What is particular to a stream:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
+from collections import deque
+from collections.abc import Iterator
 from typing import Final, Protocol
 
 import grpc
-from google.protobuf import wrappers_pb2
 
 from pdp import wire, wire_batch
 from pdp.errors import InvalidRequestError
@@ -28,9 +32,8 @@ from pdp.server.authorization import AuthorizationDoor, RefusedError, RpcContext
 from pdp.telemetry import Telemetry
 
 METHOD: Final = "AuthorizeStream"
-# A message whose only field is bytes with number 1, which is where `AuthorizeStreamResponse` has
-# its answer. Both look alike on the wire.
-_Response: Final = wrappers_pb2.BytesValue
+# Of one message, where answers may leave together.
+_ANSWERS_BYTES_MAX: Final = 262_144
 
 
 class StreamContext(RpcContext, Protocol):
@@ -70,12 +73,19 @@ class StreamDoor:
         # Who is not known does not get to ask.
         self._door.caller(context)
         conversation = _Conversation(self._door, context, self._telemetry)
+        drained = False
         try:
-            async with asyncio.TaskGroup() as questions:
-                drained = await self._take_all(context, conversation, questions)
+            async with asyncio.TaskGroup() as sending:
+                sending.create_task(conversation.send_all())
+                async with asyncio.TaskGroup() as questions:
+                    drained = await self._take_all(context, conversation, questions)
+                conversation.end()
         except BaseExceptionGroup as group:
             # The first says why; the others were ended by it.
-            raise group.exceptions[0] from None
+            first: BaseException = group
+            while isinstance(first, BaseExceptionGroup):
+                first = first.exceptions[0]
+            raise first from None
         if drained:
             raise RefusedError(
                 grpc.StatusCode.UNAVAILABLE,
@@ -99,7 +109,11 @@ class StreamDoor:
                 message = reading.result()
                 if not isinstance(message, bytes):
                     return False
-                questions.create_task(conversation.answer(message))
+                for one in conversation.taken(message):
+                    # The place of the first was there before it was read.
+                    if one is not message:
+                        await conversation.places.acquire()
+                    questions.create_task(conversation.answer(one))
         finally:
             draining.cancel()
             if reading is not None:
@@ -125,18 +139,66 @@ class _Conversation:
         self._context = context
         self._telemetry = telemetry
         self._in_flight: set[str] = set()
-        self._writing = asyncio.Lock()
+        self._together = False
+        self._ready: deque[bytes] = deque()
+        self._something = asyncio.Event()
+        self._ended = False
+
+    def taken(self, message: bytes) -> Iterator[bytes]:
+        """The questions of a message, for each of which there must be a place: one, or several."""
+        limits, several = self._door.limits, []
+        if len(message) <= limits.message_bytes_max:
+            with contextlib.suppress(InvalidRequestError):  # as one question, it is told why
+                several = wire_batch.split_together(message, limits.stream_in_flight_max)
+        if not several:
+            yield message
+            return
+        self._together = True
+        # The place that was there for the message.
+        self.places.release()
+        yield from several
 
     async def answer(self, message: bytes) -> None:
-        """Answer one question, whatever it is.
+        """Answer one question, whatever it is. Its place is free once its answer is sent.
+
+        Raises:
+            RefusedError: the conversation ends.
+        """
+        answer = await self._answered(message)
+        # Who does not read holds memory here, and not for long.
+        self._door.gate.hold(len(answer))
+        self._ready.append(answer)
+        self._something.set()
+
+    def end(self) -> None:
+        """There will be no more answers."""
+        self._ended = True
+        self._something.set()
+
+    async def send_all(self) -> None:
+        """Send what is ready until the end.
 
         Raises:
             RefusedError: the conversation ends.
         """
         try:
-            await self._send(await self._answered(message))
+            while self._ready or not self._ended:
+                await self._something.wait()
+                self._something.clear()
+                while self._ready:
+                    await self._send(self._next())
         finally:
-            self.places.release()
+            for answer in self._ready:
+                self._door.gate.release(len(answer))
+
+    def _next(self) -> list[bytes]:
+        answers, size = [self._ready.popleft()], 0
+        while self._together and self._ready:
+            size += len(answers[-1])
+            if size + len(self._ready[0]) > _ANSWERS_BYTES_MAX:
+                break
+            answers.append(self._ready.popleft())
+        return answers
 
     async def _answered(self, message: bytes) -> bytes:
         # Before a byte of it is looked at.
@@ -180,20 +242,18 @@ class _Conversation:
         self._telemetry.count("refused", "invalid")
         return _told(deny(Cause.INVALID), request_id, question, wrong)
 
-    async def _send(self, answer: bytes) -> None:
-        gate = self._door.gate
-        message = _Response(value=answer).SerializeToString()
-        # Who does not read holds memory here, and not for long.
-        gate.hold(len(message))
+    async def _send(self, answers: list[bytes]) -> None:
         try:
-            async with asyncio.timeout(self._door.limits.deadline_max_s), self._writing:
-                await self._context.write(message)
+            async with asyncio.timeout(self._door.limits.deadline_max_s):
+                await self._context.write(wire_batch.join_answers(answers))
         except TimeoutError:
             raise RefusedError(
                 grpc.StatusCode.RESOURCE_EXHAUSTED, "unread", "the answers are not read"
             ) from None
         finally:
-            gate.release(len(message))
+            for answer in answers:
+                self._door.gate.release(len(answer))
+                self.places.release()
 
 
 def _told(decision: Decision, request_id: str, question: bytes, wrong: str) -> bytes:

@@ -300,18 +300,22 @@ class AuthorizeBatchResponse(_message.Message):
     def __init__(self, request_id: _Optional[str] = ..., request_digest: _Optional[bytes] = ..., items: _Optional[_Iterable[_Union[AuthorizeResponse, _Mapping]]] = ...) -> None: ...
 
 class AuthorizeStreamRequest(_message.Message):
-    __slots__ = ("request", "timeout")
+    __slots__ = ("request", "timeout", "together")
     REQUEST_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_FIELD_NUMBER: _ClassVar[int]
+    TOGETHER_FIELD_NUMBER: _ClassVar[int]
     request: AuthorizeRequest
     timeout: _duration_pb2.Duration
-    def __init__(self, request: _Optional[_Union[AuthorizeRequest, _Mapping]] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    together: _containers.RepeatedCompositeFieldContainer[AuthorizeStreamRequest]
+    def __init__(self, request: _Optional[_Union[AuthorizeRequest, _Mapping]] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., together: _Optional[_Iterable[_Union[AuthorizeStreamRequest, _Mapping]]] = ...) -> None: ...
 
 class AuthorizeStreamResponse(_message.Message):
-    __slots__ = ("answer",)
+    __slots__ = ("answer", "together")
     ANSWER_FIELD_NUMBER: _ClassVar[int]
+    TOGETHER_FIELD_NUMBER: _ClassVar[int]
     answer: AuthorizeResponse
-    def __init__(self, answer: _Optional[_Union[AuthorizeResponse, _Mapping]] = ...) -> None: ...
+    together: _containers.RepeatedCompositeFieldContainer[AuthorizeResponse]
+    def __init__(self, answer: _Optional[_Union[AuthorizeResponse, _Mapping]] = ..., together: _Optional[_Iterable[_Union[AuthorizeResponse, _Mapping]]] = ...) -> None: ...
 
 class Explanation(_message.Message):
     __slots__ = ("rules", "roles", "others", "missing", "flips", "truncated")
