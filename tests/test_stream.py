@@ -295,6 +295,7 @@ class Talk(BenchContext):
 
     incoming: list[bytes] = dataclasses.field(default_factory=list)
     outgoing: list[pb.AuthorizeResponse] = dataclasses.field(default_factory=list)
+    messages: list[bytes] = dataclasses.field(default_factory=list)
     deaf: bool = False
 
     async def read(self) -> object:
@@ -305,7 +306,9 @@ class Talk(BenchContext):
         """Take an answer, or never."""
         if self.deaf:
             await asyncio.Event().wait()
-        self.outgoing.append(pb.AuthorizeStreamResponse.FromString(message).answer)
+        self.messages.append(message)
+        told = pb.AuthorizeStreamResponse.FromString(message)
+        self.outgoing += [told.answer] if told.HasField("answer") else told.together
 
 
 async def held(door: AuthorizationDoor, talk: Talk) -> str:
@@ -331,10 +334,10 @@ def test_a_door_that_breaks_denies_the_one_question(monkeypatch: pytest.MonkeyPa
     door = bench_door()
     whole = door.asked
 
-    async def breaking(message: bytes, context: Any, patience_s: float) -> bytes:
+    async def breaking(message: bytes, context: Any, patience_s: float, **options: bool) -> bytes:
         if b"bad" in message:
             raise ZeroDivisionError
-        return await whole(message, context, patience_s)
+        return await whole(message, context, patience_s, **options)
 
     monkeypatch.setattr(door, "asked", breaking)
     talk = Talk(incoming=[question("q1"), question("bad"), question("q2")])
@@ -382,8 +385,123 @@ def test_the_mirrors_are_the_published_messages() -> None:
     assert published == {
         field.name: field.number for field in wire_batch._Question.DESCRIPTOR.fields
     }
+    answers = {field.name: field.number for field in pb.AuthorizeStreamResponse.DESCRIPTOR.fields}
+    assert answers == {field.name: field.number for field in wire_batch._Answers.DESCRIPTOR.fields}
     answer = pb.AuthorizeStreamResponse(answer=pb.AuthorizeResponse(request_id="q"))
     assert answer.SerializeToString()[:2] == b"\x0a\x03"
+
+
+# -- questions that come together -----------------------------------------------------------------
+
+
+def together(*messages: bytes) -> bytes:
+    """Several questions in one message."""
+    return wire_batch.join_together(messages)
+
+
+def fates(talk: Talk) -> list[tuple[Any, ...]]:
+    """What each answer says but for names that are new each time, in no order."""
+    return sorted(
+        (one.request_id, one.request_digest, one.effect, one.cause, one.invalid)
+        for one in talk.outgoing
+    )
+
+
+def talked(*incoming: bytes, limits: Limits | None = None) -> Talk:
+    """A conversation on the bench, to its end; nothing is held afterwards."""
+    door = bench_door(limits=limits)
+    talk = Talk(incoming=list(incoming))
+    assert asyncio.run(held(door, talk)) == "OK"
+    assert (door.gate.in_flight, door.gate.bytes_in_flight) == (0, 0)
+    return talk
+
+
+@given(st.data())
+@settings(max_examples=60)
+def test_questions_that_come_together_are_answered_as_if_apart(data: st.DataObject) -> None:
+    """Whatever each of them is: the same answers, question by question."""
+    sent = []
+    for number in range(data.draw(st.integers(1, 6))):
+        raw = bytearray(question(f"q{number}", data.draw(st.sampled_from(["read", "destroy"]))))
+        for _ in range(data.draw(st.sampled_from([0, 0, 1, 3]))):
+            raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
+        sent.append(bytes(raw))
+    # Ids that became the same count as twice in flight only where they are in flight together.
+    apart = [one for message in sent for one in talked(message).outgoing]
+    if len({one.request_id for one in apart}) == len(sent):
+        found = fates(talked(together(*sent)))
+        expected = sorted(
+            (one.request_id, one.request_digest, one.effect, one.cause, one.invalid)
+            for one in apart
+        )
+        assert found == expected
+
+
+def test_answers_share_messages_only_where_questions_did() -> None:
+    """Who sends questions one by one gets one answer in each message, as ever."""
+    apart = talked(*(question(f"q{number}") for number in range(8)))
+    assert len(apart.messages) == len(apart.outgoing) == 8
+    shared = talked(together(*(question(f"q{number}") for number in range(8))))
+    assert len(shared.messages) < len(shared.outgoing) == 8
+
+
+def test_together_and_more_in_one_message_is_refused_and_the_next_is_answered() -> None:
+    """A question beside them, one that has others with it, too many of them: DENY(INVALID)."""
+    one = question("q1")
+    beside = pb.AuthorizeStreamRequest.FromString(one)
+    beside.together.add().CopyFrom(pb.AuthorizeStreamRequest.FromString(question("q2")))
+    for bad, answers in (
+        (beside.SerializeToString(), 1),
+        (together(together(one), question("q3")), 2),
+        (together(*[one] * 1_001), 1),
+        (together(one) + b"\x22\x00", 1),
+    ):
+        talk = talked(bad, question("after"))
+        assert len(talk.outgoing) == answers + 1
+        causes = {answer.request_id: answer.cause for answer in talk.outgoing}
+        assert causes["after"] == pb.CAUSE_RULE
+        assert causes[""] == pb.CAUSE_INVALID
+
+
+def test_questions_together_wait_for_their_places() -> None:
+    """More of them than may be in flight: all are answered, and never more are in flight."""
+    most = 0
+    door = bench_door(limits=Limits(stream_in_flight_max=3))
+    whole = door.asked
+
+    async def watched(*arguments: Any, **options: Any) -> bytes:
+        nonlocal most
+        most = max(most, door.gate.in_flight + 1)
+        return await whole(*arguments, **options)
+
+    door.asked = watched  # type: ignore[method-assign]
+    talk = Talk(incoming=[together(*(question(f"q{number}") for number in range(50)))])
+    assert asyncio.run(held(door, talk)) == "OK"
+    assert len({one.request_id for one in talk.outgoing}) == 50
+    assert 1 <= most <= 3
+
+
+def test_a_slow_question_holds_up_none_that_came_with_it(tmp_path: Path) -> None:
+    """Its record hangs; theirs do not."""
+
+    async def scenario() -> None:
+        async with (
+            running_server(tmp_path, recorder=SlowRecorder()) as running,
+            conversation(running) as call,
+        ):
+            asked = ("slow", "q0", "q1")
+            await call.write(together(*(question(name, timeout_s=0.8) for name in asked)))
+            order: list[pb.AuthorizeResponse] = []
+            while len(order) < len(asked):
+                told = await asyncio.wait_for(call.read(), 10)
+                assert isinstance(told, pb.AuthorizeStreamResponse)
+                order += [told.answer] if told.HasField("answer") else told.together
+            assert order[-1].request_id == "slow"
+            found = {one.request_id: one.cause for one in order}
+            assert found["slow"] == pb.CAUSE_AUDIT
+            assert found["q0"] == found["q1"] == pb.CAUSE_RULE
+
+    asyncio.run(scenario())
 
 
 # -- what ends a conversation ---------------------------------------------------------------------

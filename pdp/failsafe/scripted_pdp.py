@@ -66,6 +66,29 @@ class Script:
         ):
             yield message
 
+    async def converse(
+        self, received: AsyncIterator[bytes], context: grpc.aio.ServicerContext[bytes, bytes]
+    ) -> AsyncIterator[bytes]:
+        """One conversation: each question is answered by its action, those of a message backwards.
+
+        `end:N` ends it with this status; `nonsense` is a whole message of garbage, `no_owner` an
+        answer that is garbage; `twice` is said twice; `by_digest` has no id, as of a PDP that could
+        not read it; `never` is not answered.
+        """
+        ready: asyncio.Queue[list[bytes]] = asyncio.Queue()
+        listening = asyncio.create_task(_listen(received, ready))
+        try:
+            while b"" not in (answers := await ready.get()):
+                for answer in answers:
+                    if answer.startswith(b"end:"):
+                        await context.abort(_status(int(answer[4:])), "as the script says")
+                if b"nonsense" in answers:
+                    yield bytes(range(256))
+                else:
+                    yield b"".join(b"\x12" + varint(len(one)) + one for one in answers)
+        finally:
+            listening.cancel()
+
     async def _said(
         self,
         action: str,
@@ -102,6 +125,50 @@ class Script:
             yield honest
 
 
+async def _listen(received: AsyncIterator[bytes], ready: asyncio.Queue[list[bytes]]) -> None:
+    """Put the answers to each message, backwards; those that are slow by themselves; then b''."""
+    async with asyncio.TaskGroup() as slow:
+        async for message in received:
+            asked = pb.AuthorizeStreamRequest.FromString(message)
+            answers: list[bytes] = []
+            for one in list(asked.together) or [asked]:
+                told = _told(one.request)
+                name, _, argument = one.request.action.name.partition(":")
+                if name == "slow":
+                    slow.create_task(_later(int(argument) / 1000, told, ready))
+                else:
+                    answers += told
+            if answers:
+                await ready.put(answers[::-1])
+    await ready.put([b""])
+
+
+def _told(request: pb.AuthorizeRequest) -> list[bytes]:
+    """What a question of a conversation is answered with."""
+    name, _, argument = request.action.name.partition(":")
+    answer = honest_permit(request, request.SerializeToString())
+    if name in SPOILED or name in VARIED:
+        (SPOILED | VARIED)[name](answer)
+    elif name == "by_digest":
+        answer = pb.AuthorizeResponse(
+            request_digest=answer.request_digest, effect=pb.EFFECT_DENY, cause=pb.CAUSE_INVALID
+        )
+    honest = answer.SerializeToString()
+    told = {
+        "end": [f"end:{argument}".encode()],
+        "nonsense": [b"nonsense"],
+        "no_owner": [b"\xff\xff"],
+        "twice": [honest, honest],
+        "never": [],
+    }
+    return told.get(name, [honest])
+
+
+async def _later(after_s: float, told: list[bytes], ready: asyncio.Queue[list[bytes]]) -> None:
+    await asyncio.sleep(after_s)
+    await ready.put(told)
+
+
 def _status(number: int) -> grpc.StatusCode:
     return next(code for code in grpc.StatusCode if code.value[0] == number)
 
@@ -113,6 +180,7 @@ async def _serve(listeners: dict[str, dict[str, str]]) -> None:
     handlers = {
         "Authorize": grpc.unary_stream_rpc_method_handler(script.answer),
         "AuthorizeBatch": grpc.unary_stream_rpc_method_handler(script.answer_batch),
+        "AuthorizeStream": grpc.stream_stream_rpc_method_handler(script.converse),
     }
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
     ports = {}

@@ -20,7 +20,7 @@ import asyncio
 import contextlib
 import hashlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, Protocol
 
 import grpc
@@ -32,6 +32,10 @@ from pdp.server.authorization import AuthorizationDoor, RefusedError, RpcContext
 from pdp.telemetry import Telemetry
 
 METHOD: Final = "AuthorizeStream"
+# Questions of one message. They wait for their places, as if each had come alone.
+TOGETHER_MAX: Final = 1_000
+# Decided in a row, so that the event loop is not held for long (as `pdp.server.pace` has it).
+_ROW: Final = 32
 # Of one message, where answers may leave together.
 _ANSWERS_BYTES_MAX: Final = 262_144
 
@@ -72,7 +76,7 @@ class StreamDoor:
     async def _converse(self, context: StreamContext) -> None:
         # Who is not known does not get to ask.
         self._door.caller(context)
-        conversation = _Conversation(self._door, context, self._telemetry)
+        conversation = _Conversation(self._door, _Connection(context), self._telemetry)
         drained = False
         try:
             async with asyncio.TaskGroup() as sending:
@@ -109,11 +113,13 @@ class StreamDoor:
                 message = reading.result()
                 if not isinstance(message, bytes):
                     return False
-                for one in conversation.taken(message):
+                for number, one in enumerate(conversation.taken(message), 1):
                     # The place of the first was there before it was read.
                     if one is not message:
                         await conversation.places.acquire()
-                    questions.create_task(conversation.answer(one))
+                    questions.create_task(conversation.answer(one, gathered=one is not message))
+                    if not number % _ROW:
+                        await asyncio.sleep(0)
         finally:
             draining.cancel()
             if reading is not None:
@@ -122,6 +128,23 @@ class StreamDoor:
 
 async def _read(context: StreamContext) -> object:
     return await context.read()
+
+
+class _Connection:
+    """A stream, whose handshake is asked about once: what it brought stays what it is."""
+
+    def __init__(self, context: StreamContext) -> None:
+        self.read, self.write, self.abort = context.read, context.write, context.abort
+        self.time_remaining = context.time_remaining
+        self._properties, self._peer = context.auth_context(), context.peer()
+
+    def auth_context(self) -> Mapping[str, Iterable[bytes]]:
+        """Properties of the connection's handshake."""
+        return self._properties
+
+    def peer(self) -> str:
+        """Network address."""
+        return self._peer
 
 
 class _Conversation:
@@ -147,9 +170,11 @@ class _Conversation:
     def taken(self, message: bytes) -> Iterator[bytes]:
         """The questions of a message, for each of which there must be a place: one, or several."""
         limits, several = self._door.limits, []
+        # Before a byte of it is looked at.
+        self._door.caller(self._context)
         if len(message) <= limits.message_bytes_max:
             with contextlib.suppress(InvalidRequestError):  # as one question, it is told why
-                several = wire_batch.split_together(message, limits.stream_in_flight_max)
+                several = wire_batch.split_together(message, TOGETHER_MAX)
         if not several:
             yield message
             return
@@ -158,13 +183,17 @@ class _Conversation:
         self.places.release()
         yield from several
 
-    async def answer(self, message: bytes) -> None:
+    async def answer(self, message: bytes, *, gathered: bool) -> None:
         """Answer one question, whatever it is. Its place is free once its answer is sent.
+
+        Args:
+            message: an `AuthorizeStreamRequest` of one question.
+            gathered: whether it came together with others.
 
         Raises:
             RefusedError: the conversation ends.
         """
-        answer = await self._answered(message)
+        answer = await self._answered(message, gathered=gathered)
         # Who does not read holds memory here, and not for long.
         self._door.gate.hold(len(answer))
         self._ready.append(answer)
@@ -200,9 +229,10 @@ class _Conversation:
             answers.append(self._ready.popleft())
         return answers
 
-    async def _answered(self, message: bytes) -> bytes:
+    async def _answered(self, message: bytes, *, gathered: bool) -> bytes:
         # Before a byte of it is looked at.
-        self._door.caller(self._context)
+        if not gathered:
+            self._door.caller(self._context)
         request_id, question = "", message
         try:
             if len(message) > self._door.limits.message_bytes_max:
@@ -211,7 +241,7 @@ class _Conversation:
             request_id = wire_batch.read_name(question, self._door.limits.input.name_bytes_max)
             if request_id in self._in_flight:
                 raise InvalidRequestError("request_id", "is that of a question in flight")  # noqa: TRY301
-            return await self._asked(request_id, question, timeout_s)
+            return await self._asked(request_id, question, timeout_s, gathered=gathered)
         except InvalidRequestError as error:
             return self._denied(request_id, question, str(error))
         except RefusedError as error:
@@ -219,7 +249,9 @@ class _Conversation:
                 raise
             return self._denied(request_id, question, error.details)
 
-    async def _asked(self, request_id: str, question: bytes, timeout_s: float | None) -> bytes:
+    async def _asked(
+        self, request_id: str, question: bytes, timeout_s: float | None, *, gathered: bool
+    ) -> bytes:
         self._in_flight.add(request_id)
         try:
             if timeout_s is None:
@@ -228,7 +260,7 @@ class _Conversation:
             remaining_s = self._context.time_remaining()
             least_s = timeout_s if remaining_s is None else min(timeout_s, remaining_s)
             patience_s = self._door.patience_s(least_s)
-            return await self._door.asked(question, self._context, patience_s)
+            return await self._door.asked(question, self._context, patience_s, gathered=gathered)
         except RefusedError:
             raise
         except Exception as error:  # noqa: BLE001 one question failed: its answer is DENY

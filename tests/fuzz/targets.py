@@ -163,11 +163,15 @@ def batch_bytes() -> Iterator[Running]:
 
 @contextmanager
 def conversation_bytes() -> Iterator[Running]:
-    """A message in a conversation: one denial, and the next question is answered."""
+    """A message in a conversation: a denial for each question; the next message is answered."""
+    import dataclasses
+
     from google.protobuf import duration_pb2
 
+    from pdp.errors import InvalidRequestError
     from pdp.v1 import authorization_pb2 as pb
     from pdp.wire import request_to_pb
+    from pdp.wire_batch import join_together, split_together
     from tests.simulators.decision_points import HeldSnapshot, MemoryRecorder
     from tests.test_server import bench_door
     from tests.test_stream import Talk, held, question
@@ -176,6 +180,12 @@ def conversation_bytes() -> Iterator[Running]:
     door = bench_door(recorder, HeldSnapshot(_permitted_and_denied()))
     loop = asyncio.new_event_loop()
     after = question("after", "destroy")
+
+    def questions(data: bytes) -> int:
+        try:
+            return len(split_together(data, 1_000))
+        except InvalidRequestError:
+            return 1
 
     def check(data: bytes) -> bool:
         recorder.entries.clear()
@@ -186,14 +196,18 @@ def conversation_bytes() -> Iterator[Running]:
         assert {one.effect for one in talk.outgoing} == {pb.EFFECT_DENY}
         assert all(one.invalid.isprintable() for one in talk.outgoing)
         # Both may be called `after`, and be in flight at once: then one of them is invalid.
-        assert len(talk.outgoing) == 2
+        assert len(talk.outgoing) == 1 + max(1, questions(data))
         return pb.CAUSE_INVALID not in {one.cause for one in talk.outgoing}
 
+    named = [
+        dataclasses.replace(one, request_id=f"q{place}") for place, one in enumerate(_questions())
+    ]
     spans = (None, duration_pb2.Duration(nanos=500_000_000), duration_pb2.Duration(seconds=9))
     seeds = [
         pb.AuthorizeStreamRequest(request=request_to_pb(one), timeout=span).SerializeToString()
-        for one, span in zip(_questions(), spans, strict=True)
+        for one, span in zip(named, spans, strict=True)
     ]
+    seeds.append(join_together(seeds[1:]))
     try:
         yield Running(tuple(seeds), check)
     finally:

@@ -11,6 +11,7 @@ from pdp_client import _batch, _core
 
 METHOD: Final = "/pdp.v1.AuthorizationService/Authorize"
 BATCH_METHOD: Final = "/pdp.v1.AuthorizationService/AuthorizeBatch"
+STREAM_METHOD: Final = "/pdp.v1.AuthorizationService/AuthorizeStream"
 
 _SCHEMES: Final = ("dns:", "ipv4:", "ipv6:", "unix:")
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")

@@ -142,6 +142,7 @@ class Outcome:
         detail: the peer's words. Trusted in nothing, bounded before it is shown.
         at: when it ended, seconds on the driver's monotonic clock.
         pushback: the values of the header `grpc-retry-pushback-ms`, as they came.
+        said: another call ended by the same event, and has said what it says about the PDP.
     """
 
     status: int
@@ -149,6 +150,7 @@ class Outcome:
     detail: str
     at: float
     pushback: tuple[str, ...] = ()
+    said: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import grpc
 import tenacity
@@ -15,7 +17,9 @@ import tenacity
 from pdp.model import Action, Cause, Decision, Effect, Properties, Resource, Semantic, Subject
 from pdp_client import _arguments, _attempts, _batch, _core
 from pdp_client._answers import Answers, Question
-from pdp_client._channel import BATCH_METHOD, METHOD
+from pdp_client._breaker import Evidence
+from pdp_client._channel import BATCH_METHOD, METHOD, STREAM_METHOD
+from pdp_client._conversation import Conversation
 from pdp_client._core import AccessDenied, Call, Conclusion, Outcome, Refusal, Status
 from pdp_client._endpoint import Endpoint, ended, number, spent, time_left
 from pdp_client._lines import Line
@@ -28,9 +32,44 @@ class AsyncClient(Endpoint):
     One client serves all tasks of one event loop: the loop that first asks.
     Arguments and what they raise are those of `Client`. An asynchronous
     context manager; `close` ends its connections.
+
+    Args:
+        micro_batching: ask over one stream, where questions of the same moment share a
+            message. Each is its own otherwise: see "Micro-batching" in docs/client.md.
+        target, trust_bundle, certificate, key, server_name, budget_s, can_meet: as `Client`.
     """
 
     _loop: asyncio.AbstractEventLoop | None = None
+    _talk: Conversation | None = None
+
+    def __init__(
+        self,
+        target: str,
+        *,
+        trust_bundle: str | os.PathLike[str],
+        certificate: str | os.PathLike[str],
+        key: str | os.PathLike[str],
+        server_name: str | None = None,
+        budget_s: float = _arguments.BUDGET_S_DEFAULT,
+        can_meet: Collection[tuple[str, str]] = (),
+        micro_batching: bool = False,
+    ) -> None:
+        super().__init__(
+            target,
+            trust_bundle=trust_bundle,
+            certificate=certificate,
+            key=key,
+            server_name=server_name,
+            budget_s=budget_s,
+            can_meet=can_meet,
+        )
+        if not isinstance(micro_batching, bool):
+            raise TypeError(
+                f"micro_batching must be True or False, not {type(micro_batching).__name__}"
+            )
+        self._micro_batching = micro_batching
+        # Channels that are being closed: an event loop forgets a task that nobody holds.
+        self._closing: set[asyncio.Future[None]] = set()
 
     async def authorize(
         self,
@@ -130,6 +169,9 @@ class AsyncClient(Endpoint):
         with self._lock:
             self._closed = True
             lines = self._lines.clear()
+            talk, self._talk = self._talk, None
+        if talk is not None:
+            await talk.close()
         for line in lines:
             await line.channel.close(None)
 
@@ -161,15 +203,42 @@ class AsyncClient(Endpoint):
             subject, action, resource, context, tenant, explain=explain, subject_token=subject_token
         )
         budget_s = _arguments.budget(timeout, self._budget_s)
-        call = admitted = None
+        call = admitted = outcome = None
         try:
             call = _core.begin(request, started, budget_s)
             admitted = self._admit()
-            outcome = await self._tried(METHOD, call)
+            if self._micro_batching:
+                outcome = await self._talked(call)
+            else:
+                outcome = await self._tried(METHOD, call)
             conclusion = Conclusion(_core.conclude(call, outcome, self._can_meet))
         except Exception as error:  # noqa: BLE001 the outermost edge: every failure is a denial
             conclusion = _core.denial(error, asked=call is not None)
+            if outcome is not None and outcome.said:
+                conclusion = replace(conclusion, evidence=Evidence.NEITHER)
         return self._settle(conclusion, admitted)
+
+    async def _talked(self, call: Call) -> Outcome:
+        """One attempt, and never another: a question that got no answer may have been decided."""
+        line, over = self._lease()
+        talk = self._talk
+        if talk is None or talk.line is not line or not talk.takes_questions:
+            if talk is not None:
+                talk.retire()
+            # It keeps the lease until it ends.
+            stream = line.methods[STREAM_METHOD]()
+            talk = self._talk = Conversation(line, stream, functools.partial(self._hung_up, line))
+        else:
+            self._release(line)
+        if over is not None:
+            await over.channel.close(None)
+        return await talk.ask(call)
+
+    def _hung_up(self, line: Line) -> None:
+        if self._release(line):
+            closing = asyncio.ensure_future(line.channel.close(None))
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
 
     async def _tried(self, method: str, call: Call) -> Outcome:
         attempt = functools.partial(self._attempt, method, call)
@@ -210,7 +279,10 @@ class AsyncClient(Endpoint):
 
         if ahead:
             is_connected()
-        methods = {name: channel.unary_unary(name, None, None) for name in (METHOD, BATCH_METHOD)}
+        methods: dict[str, Any] = {
+            name: channel.unary_unary(name, None, None) for name in (METHOD, BATCH_METHOD)
+        }
+        methods[STREAM_METHOD] = channel.stream_stream(STREAM_METHOD, None, None)
         return Line(channel, methods, is_connected)
 
 
