@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from pdp_client import Client, Decision, Resource, Subject
+from pdp_client import AsyncClient, Client, Decision, Resource, Subject
 from tests.conftest import ROOT
 from tests.simulators.faults import FiringRange
 
@@ -34,6 +34,7 @@ def test_what_the_page_shows_runs(tmp_path: Path) -> None:
                 "pdp": pdp,
                 "files": files,
                 "Client": Client,
+                "AsyncClient": AsyncClient,
                 "alice": Subject("user", "alice"),
                 "reports": [Resource("report", str(number)) for number in range(3)],
             }

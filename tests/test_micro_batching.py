@@ -25,12 +25,14 @@ from pdp.v1 import authorization_pb2 as pb
 from pdp_client import AsyncClient, _conversation, _core, _flights
 from pdp_client._core import Call, Outcome, Refusal
 from pdp_client._flights import Flight, Flights
+from tests.conftest import Ledger
 from tests.simulators.faults import SPOILED, FiringRange, Plan, Proxy, refusing
 from tests.test_client_core import question
 from tests.test_faults import CUTS, Asker, Make, cut_at, firing_range, warmed
+from tests.test_process import House, house
 from tests.test_stream import until
 
-__all__ = ["firing_range"]
+__all__ = ["firing_range", "house"]
 
 ALICE = Subject("user", "alice")
 REPORT = Resource("report", "7")
@@ -481,8 +483,9 @@ def test_an_answer_in_a_conversation_cut_anywhere_is_denied(
         for _ in range(3):
             before = proxy.passed["client"]
             assert asker.permits()
+            time.sleep(0.02)  # the proxy counts after it has sent
             sizes.append(proxy.passed["client"] - before)
-    assert cut_at(make, firing_range, min(sizes), then, step=59) >= 4
+    assert cut_at(make, firing_range, sorted(sizes)[1], then, step=59) >= 4
 
 
 def test_micro_batching_is_a_yes_or_a_no(firing_range: FiringRange) -> None:
@@ -492,8 +495,39 @@ def test_micro_batching_is_a_yes_or_a_no(firing_range: FiringRange) -> None:
             AsyncClient("localhost:1", **firing_range.files(), micro_batching=wrong)  # type: ignore[arg-type]
 
 
-def test_a_real_pdp_answers_a_crowd(tmp_path: Path) -> None:
-    """Against `pdp serve`: 64 callers, both ways, all of them permitted, and counted."""
-    found = micro_batching.compare(tmp_path, callers=64, rounds=1, seconds=0.5)
-    assert found.found > 0
-    assert "all permitted" in found.detail
+def test_a_real_pdp_answers_a_crowd(house: House) -> None:
+    """Against `pdp serve`: 64 callers, one conversation, all permitted, each with its record."""
+    running = house.start()
+    running.until(bool)
+    certificate, key = running.pep.write(house.folder, "crowd")
+    trust = house.folder / "crowd-trust.pem"
+    trust.write_bytes(running.authority.bundle_pem)
+
+    async def scenario() -> None:
+        async with AsyncClient(
+            f"localhost:{running.port}",
+            trust_bundle=trust,
+            certificate=certificate,
+            key=key,
+            budget_s=GENEROUS_S,
+            micro_batching=True,
+        ) as client:
+            report = Resource("document", "1")
+            for _ in range(3):
+                found = await asyncio.gather(
+                    *(client.authorize(ALICE, "read", report) for _ in range(64))
+                )
+                assert all(found)
+                records = {decision.record.seq for decision in found if decision.record}
+                assert len(records) == 64
+
+    run(scenario)
+    assert running.stop() == 0
+
+
+@pytest.mark.prove
+def test_a_crowd_gets_more_together(tmp_path: Path, ledger: Ledger) -> None:
+    """How many times the decisions per second 64 callers get by sharing messages."""
+    target = micro_batching.compare(tmp_path, callers=64, rounds=3, seconds=2)
+    ledger(seed="none", ratio=round(target.found, 2), at_least=target.at_least, said=target.detail)
+    assert target.found > 1
