@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from typing import Any, TypeVar
 
 from docs.demo.questions import QUESTIONS
 from docs.demo.scene import CALLER, POLICIES, TRUST_DOMAIN
@@ -35,7 +36,8 @@ from pdp.model import (
     Subject,
 )
 from pdp.policy import PolicyDocument, PolicySet, RuleDocument
-from pdp.snapshot import Denials, Snapshot
+from pdp.snapshot import Denials, Snapshot, TenantState
+from pdp.tenancy import Tenancy
 from pdp.values import NANOS
 from pdp.wire import request_to_pb
 
@@ -46,6 +48,10 @@ _CEDAR_MIN, _SCALE_MAX = 8.0, 1.3
 _SIZES = (10, 1_000, 100_000)
 _RULES_PER_TYPE = 10
 _LIMITS = InputLimits()
+# Questions that are asked in a row, from one coroutine, as a service in process would.
+_ROW = 10
+
+T = TypeVar("T")
 _RECORD = RecordRef("bench/0/1", 1, b"\0" * 32)
 
 
@@ -64,7 +70,16 @@ class _Source:
 
     def __init__(self, policies: PolicySet, callers: CallerPolicy) -> None:
         ref = BundleRef(7, b"\0" * 32)
-        self._snapshot = Snapshot({"default": policies}, callers, Denials(), ref, 1 << 62)
+        # As `BundleKeeper` makes it.
+        self._snapshot = Snapshot(
+            {"default": policies},
+            callers,
+            Denials(),
+            ref,
+            1 << 62,
+            tenants={"default": TenantState(ref, 1 << 62)},
+            tenancy=Tenancy(frozenset({"default"})),
+        )
 
     def current(self) -> Snapshot:
         return self._snapshot
@@ -92,17 +107,25 @@ class Subjected:
         self._caller = caller
         self._interner = Interner(_LIMITS)
 
-    def ask(self, message: bytes) -> Decision:
-        """Wire message in, decision out. Driven by hand: nothing in it waits for a loop."""
-        received = Received(message)
+    async def authorize(self, message: bytes) -> Decision:
+        """Wire message in, decision out."""
         question = self._interner.admit(message, self._caller)
-        answer = self._point.authorize(question, self._caller, time.monotonic() + 1.0, received)
-        try:
-            answer.send(None)
-        except StopIteration as done:
-            found: Decision = done.value
-            return found
-        raise SystemExit("bench: a decision without a record waited for something")
+        deadline = time.monotonic() + 1.0
+        return await self._point.authorize(question, self._caller, deadline, Received(message))
+
+    def ask(self, message: bytes) -> Decision:
+        """The same without an event loop, which nothing in it waits for."""
+        return by_hand(self.authorize(message))
+
+
+def by_hand(asking: Coroutine[Any, Any, T]) -> T:
+    """What comes of it."""
+    try:
+        asking.send(None)
+    except StopIteration as done:
+        found: T = done.value
+        return found
+    raise SystemExit("bench: a decision without a record waited for something")
 
 
 def _in_turn(ask: Callable[[int], object], count: int) -> Callable[[], None]:
@@ -115,14 +138,11 @@ def _in_turn(ask: Callable[[int], object], count: int) -> Callable[[], None]:
     return step
 
 
-def _endlessly(ask: Callable[[int], object], count: int) -> Callable[[], None]:
-    """Each call asks the next question."""
+def _endlessly(count: int) -> Iterator[Sequence[int]]:
+    """The numbers of the questions, some in a row, over and over."""
     turn = itertools.cycle(range(count))
-
-    def step() -> None:
-        ask(next(turn))
-
-    return step
+    while True:
+        yield tuple(itertools.islice(turn, _ROW))
 
 
 def _same_questions() -> Iterator[Request]:
@@ -160,18 +180,19 @@ def beside_cedar() -> list[Target]:
             if cedar.ask(theirs, request, NOW, caller.path)
             is (point.ask(message).effect is Effect.PERMIT)
         ]
-        messages = [message for message, _ in pairs]
-        requests = [request for _, request in pairs]
         count = len(pairs)
-        taken = measure(
-            {
-                "ours": _endlessly(lambda number: point.ask(messages[number]), count),
-                "cedarpy": _endlessly(
-                    lambda number: cedar.ask(theirs, requests[number], NOW, caller.path), count
-                ),
-            }
-        )
-        return taken, count
+        ours_next, theirs_next = _endlessly(count), _endlessly(count)
+
+        async def some() -> None:
+            for number in next(ours_next):
+                await point.authorize(pairs[number][0])
+
+        def as_many() -> None:
+            for number in next(theirs_next):
+                cedar.ask(theirs, pairs[number][1], NOW, caller.path)
+
+        taken = measure({"ours": lambda: by_hand(some()), "cedarpy": as_many})
+        return {name: timing.of_each(_ROW) for name, timing in taken.items()}, count
 
     taken, count = measured(population.regulars())
     extremes: list[str] = []

@@ -30,7 +30,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pdp.boundary import Admitted
-from pdp.callers import ANY, EXPLAIN, CallerPolicy
+from pdp.callers import ANY, CallerPolicy
 from pdp.errors import InvalidRequestError
 from pdp.model import Caller, Cause, Decision, Subject, deny
 from pdp.policy import PolicySet, Rule
@@ -159,25 +159,21 @@ def decide(
     if not allowed:
         return deny(Cause.CALLER), ()
     tenant = resolve_tenant(policies, allowed, request.tenant, home)
-    covering = callers.covering(caller.spiffe_id, tenant, request, doing=doing)
-    if not covering:
-        return deny(Cause.CALLER), ()
     token = admitted.token
-    proved = token is not None
+    standing = callers.standing(caller.spiffe_id, tenant, request, doing, proved=token is not None)
+    if not standing.covered:
+        return deny(Cause.CALLER), ()
     if token is None:
         # A request that leans on a token which proves nothing is not answered without it.
         if request.subject_token:
             return deny(Cause.IDENTITY), ()
     elif not token.proves(request.subject) or denials.denies_token(token):
         return deny(Cause.IDENTITY), ()
-    if callers.admitting(covering, request.subject.type, proved=proved) is None:
-        needs_token = any(entry.asserts is None for entry in covering)
-        return deny(Cause.IDENTITY if needs_token else Cause.CALLER), ()
+    if not standing.admitted:
+        return deny(Cause.IDENTITY if standing.needs_token else Cause.CALLER), ()
     if denials.denies_subject(request.subject):
         return deny(Cause.IDENTITY), ()
     decision, rules = policies[tenant].decide(admitted, now_ns)
-    if decision.reason_admin and not callers.may(
-        covering, request.subject.type, EXPLAIN, proved=proved
-    ):
+    if decision.reason_admin and not standing.explains:
         decision = replace(decision, reason_admin=())
     return decision, rules

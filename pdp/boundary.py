@@ -297,17 +297,19 @@ def admit_values(values: object, limits: InputLimits) -> dict[str, Value]:
     return _Intake(limits).properties(values, "values")
 
 
-def fits(message_bytes: int, limits: InputLimits) -> bool:
-    """Whether a message of so many bytes can exceed no limit on sums.
+def fitting_bytes(limits: InputLimits) -> int:
+    """How long a message may be that can exceed no limit on sums.
 
     Its texts together are no longer than the message, and each value takes
     two bytes of it at least, a tag and a length. Then nothing needs counting.
     """
-    return (
-        message_bytes <= limits.text_bytes_max
-        and message_bytes <= limits.values_max * _ENCODED_VALUE_BYTES_MIN
-        and message_bytes <= limits.token_bytes_max
-    )
+    values_bytes = limits.values_max * _ENCODED_VALUE_BYTES_MIN
+    return min(limits.text_bytes_max, values_bytes, limits.token_bytes_max)
+
+
+def fits(message_bytes: int, limits: InputLimits) -> bool:
+    """Whether a message of so many bytes can exceed no limit on sums."""
+    return message_bytes <= fitting_bytes(limits)
 
 
 def admit_decoded(

@@ -89,7 +89,8 @@ class Call:
     @property
     def request(self) -> Request:
         """As asked, admitted or not."""
-        return self.question if isinstance(self.question, Request) else self.question.request
+        question = self.question
+        return question if isinstance(question, Request) else question.request
 
     def resolved_tenant(self) -> str:
         """The tenant that the law resolved.
@@ -128,20 +129,22 @@ class Call:
         return self.snapshot is None or self.snapshot.is_stale(clock_ns, self.tenant)
 
 
-# A decision is made for one call and completed here, in the place where it is: three copies would
-# cost as much as the rules. INVARIANT: nobody else has it yet; whoever is answered gets it after.
-
-
 def named(decision: Decision, call: Call) -> Decision:
-    """With an id of its own, and the bundle that decided; the same object."""
-    made = decision.__dict__
+    """A copy with an id of its own, and the bundle that decided."""
+    copied = object.__new__(Decision)
+    made = copied.__dict__
+    made.update(decision.__dict__)
     made["decision_id"] = new_decision_id(call.clock_ns)
     made["bundle"] = call.bundle
     made["record"] = None
-    return decision
+    return copied
 
 
 def with_record(decision: Decision, record: RecordRef | None) -> Decision:
-    """With the name of its record, if there is one; the same object."""
+    """What `named` made, with the name of its record, if there is one; the same object.
+
+    INVARIANT: the copy is this call's, and whoever is answered gets it after. Other decisions may
+    be shared, as `pdp.provided.UNASKED`.
+    """
     decision.__dict__["record"] = record
     return decision

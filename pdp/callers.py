@@ -124,6 +124,23 @@ def _covers(allowed: tuple[str, ...], value: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """What the entries come to for one request.
+
+    Attributes:
+        covered: one covers it, subject aside.
+        admitted: one of these is about subjects like this.
+        needs_token: one of these wants a token.
+        explains: one of these is about subjects like this and may `explain`.
+    """
+
+    covered: bool
+    admitted: bool
+    needs_token: bool
+    explains: bool
+
+
+@dataclass(frozen=True, slots=True)
 class CallerPolicy:
     """All entries. An empty one cannot be made: it would be a PDP nobody may ask."""
 
@@ -133,7 +150,7 @@ class CallerPolicy:
         default_factory=dict, init=False, repr=False, compare=False
     )
     # The same for questions of one kind.
-    _covering: dict[tuple[str, str, str, str, bool, str], tuple[CallerEntry, ...]] = field(
+    _standing: dict[tuple[str, str, str, str, str, bool, str, bool], Standing] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
 
@@ -175,12 +192,7 @@ class CallerPolicy:
             doing: what the request is a part of, `batch` or `search`; empty: it is alone.
         """
         resource, action, explain = request.resource.type, request.action.name, request.explain
-        # INVARIANT: everything that is looked at below.
-        kind = spiffe_id, tenant, resource, action, explain, doing
-        found = self._covering.get(kind)
-        if found is not None:
-            return found
-        found = tuple(
+        return tuple(
             [
                 entry
                 for entry in self._about(spiffe_id)[0]
@@ -191,10 +203,38 @@ class CallerPolicy:
                 and (not doing or doing in entry.may)
             ]
         )
-        # A caller may make up types and actions.
-        if len(self._covering) >= _KINDS_MAX:
-            self._covering.clear()
-        self._covering[kind] = found
+
+    def standing(
+        self, spiffe_id: str, tenant: str, request: Request, doing: str, *, proved: bool
+    ) -> Standing:
+        """What the entries come to for a request, worked out once for its kind.
+
+        Args:
+            spiffe_id: who asks.
+            tenant: resolved.
+            request: what is asked.
+            doing: as for `covering`.
+            proved: as for `CallerEntry.admits`.
+        """
+        subject, resource = request.subject.type, request.resource.type
+        # INVARIANT: everything that `covering` and `admitting` look at.
+        kind = (
+            spiffe_id, tenant, subject, request.action.name, resource, request.explain, doing,
+            proved,
+        )  # fmt: skip
+        found = self._standing.get(kind)
+        if found is None:
+            covering = self.covering(spiffe_id, tenant, request, doing=doing)
+            found = Standing(
+                covered=bool(covering),
+                admitted=self.admitting(covering, subject, proved=proved) is not None,
+                needs_token=any(entry.asserts is None for entry in covering),
+                explains=self.may(covering, subject, EXPLAIN, proved=proved),
+            )
+            # A caller may make up types and actions.
+            if len(self._standing) >= _KINDS_MAX:
+                self._standing.clear()
+            self._standing[kind] = found
         return found
 
     def admitting(

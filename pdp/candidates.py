@@ -104,19 +104,29 @@ class Candidates(Generic[R]):
 
 
 class _Timely(Generic[R]):
-    """Rules, and whether any of them has times."""
+    """Rules, and which of them are within their time."""
 
-    __slots__ = ("_timed", "rules")
+    __slots__ = ("_current", "_timed", "rules")
 
     def __init__(self, rules: Iterable[R]) -> None:
         self.rules = tuple(rules)
-        self._timed = any(rule.is_timed for rule in self.rules)
+        self._timed = tuple(rule for rule in self.rules if rule.is_timed)
+        # By what holds of the timed ones. As time goes on, that changes twice for each at most.
+        self._current: dict[tuple[bool, ...], tuple[R, ...]] = {}
 
-    def current(self, now_ns: int) -> Sequence[R]:
+    def current(self, now_ns: int) -> tuple[R, ...]:
         """Those within their time."""
-        if not self._timed:
+        timed = self._timed
+        if not timed:
             return self.rules
-        return [rule for rule in self.rules if rule.is_current(now_ns)]
+        holding = tuple([rule.is_current(now_ns) for rule in timed])
+        found = self._current.get(holding)
+        if found is None:
+            found = tuple(rule for rule in self.rules if rule.is_current(now_ns))
+            if len(self._current) > 2 * len(timed):
+                self._current.clear()  # the clock was set back
+            self._current[holding] = found
+        return found
 
 
 class Kept(Generic[R]):

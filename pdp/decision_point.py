@@ -157,7 +157,10 @@ class DecisionPoint:
         Returns:
             A decision, always. A PERMIT has a durable record.
         """
-        return await self._guarded(Call(question, caller, deadline, received))
+        try:
+            return await self._answer(Call(question, caller, deadline, received))
+        except Exception:  # noqa: BLE001 the promise: even the handling of a failure may fail
+            return deny(Cause.INTERNAL)
 
     def may_name(self, caller: Caller, tenant: str) -> bool:
         """Whether a request of this caller may be about this tenant. Decides nothing about it."""
@@ -179,18 +182,11 @@ class DecisionPoint:
     ) -> Answer:
         """`authorize`, with what a door tells its caller besides."""
         call = Call(question, caller, deadline, received)
-        decision = await self._guarded(call)
-        return Answer(decision, call.invalid)
-
-    async def _guarded(self, call: Call) -> Decision:
         try:
             decision = await self._answer(call)
-            self._telemetry.counters[_COUNTED[decision.effect, decision.cause]] += 1
-        except Exception:  # noqa: BLE001 the promise: even the handling of a failure may fail
-            call.invalid = None
-            return deny(Cause.INTERNAL)
-        else:
-            return decision
+        except Exception:  # noqa: BLE001 as above
+            return Answer(deny(Cause.INTERNAL))
+        return Answer(decision, call.invalid)
 
     async def _answer(self, call: Call) -> Decision:
         try:
@@ -203,7 +199,10 @@ class DecisionPoint:
             # What broke may be in any of these.
             call.rules, call.admitted = (), None
             decision = await self._concluded(call, deny(Cause.INTERNAL))
-        return self._explained(call, decision) if call.request.explain else decision
+        if call.request.explain:
+            decision = self._explained(call, decision)
+        self._telemetry.counters[_COUNTED[decision.effect, decision.cause]] += 1
+        return decision
 
     async def _supplied(self, call: Call) -> Decision:
         """Steps 1 to 5 again, with what providers say: the same version, at a later moment."""
@@ -244,7 +243,8 @@ class DecisionPoint:
             call: which.
             moment: that of its batch, if it is part of one.
         """
-        call.clock_ns = call.now_ns = moment.clock_ns if moment else self._clock.wall_ns()
+        clock_ns = self._clock.wall_ns() if moment is None else moment.clock_ns
+        call.clock_ns = call.now_ns = clock_ns
         # (1) A bare request is judged here; a door's was judged there. What an HTTP request asks,
         # only the snapshot can tell.
         http = call.question if isinstance(call.question, HttpQuestion) else None
@@ -258,16 +258,17 @@ class DecisionPoint:
         if self._clock.monotonic() >= call.deadline:
             return deny(Cause.DEADLINE)
         # (3) The whole request sees this version, whatever a poll brings meanwhile.
-        snapshot = call.snapshot = moment.snapshot if moment else self._snapshots.current()
+        snapshot = self._snapshots.current() if moment is None else moment.snapshot
+        call.snapshot = snapshot
         if snapshot is None:
             return deny(Cause.NO_BUNDLE)
-        call.tenant = call.request.tenant or snapshot.home(call.caller.spiffe_id)
-        if call.tenant in snapshot.unserved:
+        tenant = call.tenant = call.request.tenant or snapshot.home(call.caller.spiffe_id)
+        if tenant in snapshot.unserved:
             return deny(Cause.NO_BUNDLE)
         # (4) Expired, or the clock ran backwards. No grace. Each tenant by its own bundle.
-        if snapshot.is_stale(call.clock_ns, call.tenant):
+        if snapshot.is_stale(clock_ns, tenant):
             return deny(Cause.STALE)
-        call.now_ns = snapshot.now_ns(call.clock_ns)
+        call.now_ns = snapshot.now_ns(clock_ns)
         if http is not None:
             found = http.translate(snapshot, call.tenant, call.now_ns, self._verifies(call.now_ns))
             if isinstance(found, Refused):
@@ -279,7 +280,7 @@ class DecisionPoint:
         """(5): who may ask, then the rules."""
         if (admitted := call.admitted) is None:
             return deny(Cause.INTERNAL)
-        if call.request.subject_token and admitted.token is None:
+        if admitted.request.subject_token and admitted.token is None:
             proofs = moment.proofs if moment else None
             admitted = call.admitted = proved(
                 admitted, self._tokens, call.now_ns, self._telemetry, proofs
@@ -306,11 +307,11 @@ class DecisionPoint:
         return lambda text: verified(text, self._tokens, now_ns, self._telemetry)
 
     def _admit(self, call: Call) -> Admitted:
-        if isinstance(call.question, Refused):
-            raise call.question.error
         asked = call.question
         if isinstance(asked, Admitted) and asked.token is None and asked.completion is None:
             return asked  # what somebody else proved or fetched is nothing: judged anew
+        if isinstance(asked, Refused):
+            raise asked.error
         return boundary.admit(call.request, call.caller, self._limits)
 
     async def _concluded(self, call: Call, decision: Decision) -> Decision:

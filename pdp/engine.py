@@ -12,10 +12,9 @@ type, that name its action and are within their time. All are evaluated, then:
     a permit applies              PERMIT(RULE)         rules: the permits that apply
     otherwise                     DENY(DEFAULT)        rules: none
 
-An answer carries the obligations of every rule of its effect that applies, is in
-doubt or spent: breaking something must not shed a watermark or an alarm. It has
-advice and reasons of the rules it names, if these apply: what only informs must
-be true. Source of the rules: docs/adr/0001 and 0010; of attributes in error: 0026.
+An answer carries the obligations of every rule of its effect that applies, is in doubt or spent:
+breaking something must not shed a watermark or an alarm. It has advice and reasons of the rules it
+names, if these apply: what only informs must be true. Source: docs/adr/0001, 0010, 0026.
 """
 
 from __future__ import annotations
@@ -89,7 +88,11 @@ def conjunction(
 
     Every role is evaluated; the condition is not when no role is held: false AND any is false.
     """
-    held = _TRUE if roles is None else any_of([role.evaluate(facts) for role in roles])
+    if roles is None:
+        return _TRUE if when is None else when.evaluate(facts)
+    held = (
+        any_of([role.evaluate(facts) for role in roles]) if roles[1:] else roles[0].evaluate(facts)
+    )
     if held is _FALSE or held is _SPENT:
         return held
     verdict = _TRUE if when is None else when.evaluate(facts)
@@ -108,35 +111,32 @@ class _Tally(Generic[Facts]):
                 counted = self.permits if rule.effect is Effect.PERMIT else self.denies
                 counted.setdefault(verdict, []).append(rule)
 
-    def possible(self, effect: Effect) -> list[Rule[Facts]]:
-        """The rules of one effect that are not FALSE."""
-        counted = self.permits if effect is Effect.PERMIT else self.denies
-        return [rule for rules in counted.values() for rule in rules]
+    def duties(self, effect: Effect) -> tuple[Obligation, ...]:
+        """Those of all rules of one effect that are not FALSE."""
+        some = (self.permits if effect is Effect.PERMIT else self.denies).values()
+        return distinct([duty for rules in some for rule in rules for duty in rule.obligations])
 
     def answer(self, effect: Effect, cause: Cause, made_by: list[Rule[Facts]]) -> Decision:
         """With the duties of its effect, and the words of its rules if they apply."""
-        duties = distinct([duty for rule in self.possible(effect) for duty in rule.obligations])
-        names = in_order([rule.name for rule in made_by])
-        if cause is not Cause.RULE:
+        one, duties = len(made_by) == 1, self.duties(effect)
+        names = (made_by[0].name,) if one else in_order([rule.name for rule in made_by])
+        wordy = [rule for rule in made_by if rule.advice or rule.reason_user or rule.reason_admin]
+        if cause is not Cause.RULE or not wordy:
             return Decision(effect, cause, names, duties)
-        advice = distinct([item for rule in made_by for item in rule.advice])
-        user = in_order([reason for rule in made_by for reason in rule.reason_user])
-        admin = in_order([reason for rule in made_by for reason in rule.reason_admin])
+        advice = distinct([item for rule in wordy for item in rule.advice])
+        user = in_order([reason for rule in wordy for reason in rule.reason_user])
+        admin = in_order([reason for rule in wordy for reason in rule.reason_admin])
         return Decision(effect, cause, names, duties, "", None, None, advice, user, admin)
 
 
 def decide(rules: Iterable[Rule[Facts]], facts: Facts) -> Decision:
-    """Combine candidate rules into a decision. Pure; never raises.
+    """Combine candidate rules into a decision without id, bundle or record. Pure; never raises.
 
     Args:
         rules: the candidates, in any order, repeated or not.
         facts: what their conditions look at.
-
-    Returns:
-        A decision without id, bundle or record: those are not law.
     """
-    tally = _Tally(rules, facts)
-    denies, permits = tally.denies, tally.permits
+    denies, permits = (tally := _Tally(rules, facts)).denies, tally.permits
     # INVARIANT: this order is the law; every line but the last but one denies.
     if spent := denies.get(_SPENT, []) + permits.get(_SPENT, []):
         return tally.answer(Effect.DENY, Cause.BUDGET, spent)

@@ -155,23 +155,26 @@ class Generations(Generic[T]):
     Args:
         bytes_max: of both halves together.
         kept_max: items in both halves together.
+
+    Attributes:
+        young: the young half.
     """
 
-    __slots__ = ("_bytes", "_bytes_max", "_kept_max", "_old", "_young")
+    __slots__ = ("_bytes", "_bytes_max", "_kept_max", "_old", "young")
 
     def __init__(self, bytes_max: int, kept_max: int = _KEPT_MAX) -> None:
         self._bytes_max = bytes_max // 2
         self._kept_max = kept_max // 2
-        self._young: dict[bytes, T] = {}
+        self.young: dict[bytes, T] = {}
         self._old: dict[bytes, T] = {}
         self._bytes = 0
 
     def __len__(self) -> int:
-        return len(self._young.keys() | self._old.keys())
+        return len(self.young.keys() | self._old.keys())
 
     def get(self, key: bytes) -> T | None:
         """What is kept for exactly these bytes."""
-        found = self._young.get(key)
+        found = self.young.get(key)
         if found is None and (found := self._old.get(key)) is not None:
             self.keep(key, found)
         return found
@@ -185,9 +188,9 @@ class Generations(Generic[T]):
         """
         if len(key) > _ITEM_BYTES_MAX or item.size > self._bytes_max:
             return
-        if self._bytes + item.size > self._bytes_max or len(self._young) >= self._kept_max:
-            self._old, self._young, self._bytes = self._young, {}, 0
-        self._young[key] = item
+        if self._bytes + item.size > self._bytes_max or len(self.young) >= self._kept_max:
+            self._old, self.young, self._bytes = self.young, {}, 0
+        self.young[key] = item
         self._bytes += item.size
 
 
@@ -201,6 +204,8 @@ class Interner:
 
     def __init__(self, limits: InputLimits, bytes_max: int = KEPT_BYTES_MAX) -> None:
         self._limits = limits
+        # Longer ones could exceed a limit on sums.
+        self._short = boundary.fitting_bytes(limits)
         self._subjects: Generations[Part] = Generations(bytes_max)
         self._resources: Generations[Part] = Generations(bytes_max)
         self._actions: Generations[Part] = Generations(min(bytes_max, _ACTIONS_BYTES_MAX))
@@ -216,7 +221,7 @@ class Interner:
         Raises:
             InvalidRequestError: as `wire.admit_message`.
         """
-        if boundary.fits(len(message), self._limits):
+        if len(message) <= self._short:
             try:
                 return self._admit(message, caller)
             except (_UnusualError, InvalidRequestError, DecodeError, UnicodeDecodeError):
@@ -225,15 +230,13 @@ class Interner:
 
     def _admit(self, message: bytes, caller: Caller) -> Admitted:
         asked = _read(_Question, message)
+        # Most are among the young; a call for each of the three would cost half of what is saved.
         key = asked.subject
-        if (subject := self._subjects.get(key)) is None:
-            subject = self._subject(key)
+        subject = self._subjects.young.get(key) or self._subjects.get(key) or self._subject(key)
         key = asked.action
-        if (action := self._actions.get(key)) is None:
-            action = self._action(key)
+        action = self._actions.young.get(key) or self._actions.get(key) or self._action(key)
         key = asked.resource
-        if (resource := self._resources.get(key)) is None:
-            resource = self._resource(key)
+        resource = self._resources.young.get(key) or self._resources.get(key) or self._resource(key)
         context = map_from_pb(asked.context, "context", self._limits.depth_max, finite=True)
         request_id, tenant = asked.request_id, asked.tenant
         if not request_id:
@@ -256,7 +259,9 @@ class Interner:
         made = _read(_Subject, message)
         properties, size = self._map(made.properties)
         self._check(len(message), made.type, made.id)
-        part = Part(Subject(made.type, made.id, properties), "subject", size + len(message))
+        part = Part(
+            Subject(sys.intern(made.type), made.id, properties), "subject", size + len(message)
+        )
         self._subjects.keep(message, part)
         return part
 
@@ -264,7 +269,7 @@ class Interner:
         made = _read(_Action, message)
         properties, size = self._map(made.properties)
         self._check(len(message), made.name)
-        part = Part(Action(made.name, properties), "action", size + len(message))
+        part = Part(Action(sys.intern(made.name), properties), "action", size + len(message))
         self._actions.keep(message, part)
         return part
 
@@ -272,7 +277,9 @@ class Interner:
         made = _read(_Resource, message)
         properties, size = self._map(made.properties)
         self._check(len(message), made.type, made.id)
-        part = Part(Resource(made.type, made.id, properties), "resource", size + len(message))
+        part = Part(
+            Resource(sys.intern(made.type), made.id, properties), "resource", size + len(message)
+        )
         self._resources.keep(message, part)
         return part
 
@@ -297,8 +304,10 @@ class Interner:
         """One entry of a map field."""
         entry = _read(_Entry, message)
         value = value_within(entry.value, self._limits.depth_max)
-        size = len(message) + _size(entry.key) + _size(value) + _PLACE_BYTES
-        made = Property(entry.key, value, size)
+        # One text for the name wherever it is: a condition finds it without comparing letters.
+        name = sys.intern(entry.key)
+        size = len(message) + _size(name) + _size(value) + _PLACE_BYTES
+        made = Property(name, value, size)
         self._properties.keep(message, made)
         return made
 

@@ -224,16 +224,16 @@ class PolicySet:
         the rules. Where a candidate may read what a provider owns, and nobody
         has asked it yet (`Provided.complete`), the answer is UNASKED.
         """
-        sent, provided, parts = admitted.sent, self.provided, admitted.parts
-        if provided is not None and (violation := provided.violation(sent)):
+        parts, provided = admitted.parts, self.provided
+        if provided is not None and (violation := provided.violation(admitted.sent)):
             return replace(deny(Cause.IDENTITY), schema_violation=violation), ()
-        if violation := self._schemas.violation(sent, parts):
+        if violation := self._schemas.violation(admitted.sent, parts):
             return replace(deny(Cause.SCHEMA), schema_violation=violation), ()
         request = admitted.request
         rules = self._candidates(request.resource.type, request.action.name)
+        current = rules.current(now_ns)
         if provided is not None and admitted.completion is None:
-            current = rules.current(now_ns)
-            if provided.wanted(sent, current):
+            if provided.wanted(admitted.sent, current):
                 return UNASKED, current
             # What no rule is known to read is an error, should one read it after all.
             admitted = provided.complete(admitted, {})
@@ -241,7 +241,7 @@ class PolicySet:
         own = parts[0] if parts is not None and admitted.completion is None else None
         facts = Facts({**admitted.attributes, "now": Timestamp(now_ns)}, own)
         decision = engine.decide(rules.possible(facts.held, now_ns), facts)
-        return decision, rules.current(now_ns)
+        return decision, current
 
 
 class _Compiler:

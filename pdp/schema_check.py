@@ -65,7 +65,11 @@ class Schemas:
                 raise PolicyError(f"the schema of {described(document)} is not one of an object")
             checks[document.name] = _Compiler().check(document.schema, 1)
         self._empty = not any(self._checks.values())
-        self._contexts = self._checks[Target.CONTEXT]
+        contexts = self._checks[Target.CONTEXT]
+        self._any_context = tuple(contexts[name] for name in (ANY,) if name in contexts)
+        self._contexts = {
+            name: (*self._any_context, check) for name, check in contexts.items() if name != ANY
+        }
         # Stands for these schemas on parts that were compared with them, and keeps nothing alive.
         self._mark = object()
         self._fits = self._mark, ""
@@ -101,10 +105,9 @@ class Schemas:
                 return found
         # Both hold: a narrower schema must not lift a wider one.
         resource_type: str = attributes["resource.type"]  # type: ignore[assignment]
-        for name in (ANY, resource_type):
-            checked = name in self._contexts
-            if checked and (found := self._of(Target.CONTEXT, name, "context", attributes)):
-                return found
+        for check in self._contexts.get(resource_type, self._any_context):
+            if (wrong := check(attributes["context"])) is not None:
+                return _told("context", wrong)
         return ""
 
     def _of_parts(self, attributes: Mapping[str, Value]) -> str:
@@ -130,10 +133,14 @@ class Schemas:
         check = self._checks[target].get(name)
         if check is None or (found := check(attributes[part])) is None:
             return ""
-        path = f"{part}{found[0]}"
-        if len(path) > PATH_CHARACTERS_MAX:
-            path = f"{path[:PATH_CHARACTERS_MAX]}…"
-        return f"{path} {found[1]}"
+        return _told(part, found)
+
+
+def _told(part: str, found: Violation) -> str:
+    path = f"{part}{found[0]}"
+    if len(path) > PATH_CHARACTERS_MAX:
+        path = f"{path[:PATH_CHARACTERS_MAX]}…"
+    return f"{path} {found[1]}"
 
 
 # -- checking values -------------------------------------------------------------
@@ -177,13 +184,13 @@ class _Compiler:
             TYPE_OF[kind]: self._tests(schema, kind)
             for kind in sorted(schema.kinds, key=operator.attrgetter("value"))
         }
+        wanted = ("", f"must be {kinds_named(schema.kinds)}")
         if Kind.MAP in schema.kinds and not _is_free(schema, Kind.MAP):
-            tests[dict] = (self._map(schema, level),)
+            tests[dict] = (self._map(schema, level, wanted),)
         if Kind.LIST in schema.kinds and not _is_free(schema, Kind.LIST):
             tests[list] = (self._list(schema, level),)
-        wanted = ("", f"must be {kinds_named(schema.kinds)}")
         if schema.kinds == {Kind.MAP} and tests[dict]:
-            return _of_one_kind(dict, tests[dict][0], wanted)
+            return tests[dict][0]
 
         def check(value: Any) -> Violation | None:
             found = tests.get(type(value))
@@ -207,7 +214,7 @@ class _Compiler:
             tests += _number_tests(schema)
         return tuple(tests)
 
-    def _map(self, schema: Schema, level: int) -> Check:
+    def _map(self, schema: Schema, level: int, wanted: Violation) -> Check:
         names = [declared.name for declared in schema.properties]
         if names != sorted(set(names)):
             raise PolicyError("the properties of a schema are not sorted, or there twice")
@@ -221,6 +228,8 @@ class _Compiler:
         is_open = schema.open
 
         def check(value: dict[str, Any]) -> Violation | None:
+            if type(value) is not dict:
+                return wanted
             seen = 0
             get = value.get
             for name, required, free, inner in declared:
@@ -261,10 +270,6 @@ class _Compiler:
             return None
 
         return check
-
-
-def _of_one_kind(type_: type, inner: Check, wanted: Violation) -> Check:
-    return lambda value: inner(value) if type(value) is type_ else wanted
 
 
 def _is_free(schema: Schema, kind: Kind) -> bool:

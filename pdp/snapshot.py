@@ -71,7 +71,9 @@ class Snapshot:
 
     def home(self, spiffe_id: str) -> str:
         """The tenant of a request that names none; empty: it must name one."""
-        tenancy = self.tenancy or Tenancy(frozenset(self.policies) | self.unserved)
+        tenancy = self.tenancy
+        if tenancy is None:
+            tenancy = Tenancy(frozenset(self.policies) | self.unserved)
         return tenancy.home(spiffe_id)
 
     def ref_of(self, tenant: str) -> BundleRef:

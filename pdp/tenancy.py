@@ -32,7 +32,8 @@ class Tenancy:
     def home(self, spiffe_id: str) -> str:
         """The tenant of a request that names none; `AMBIGUOUS` if it must name one."""
         if len(self.served) == 1:
-            return next(iter(self.served))
+            (only,) = self.served
+            return only
         if spiffe_id in self.of_callers:
             return self.of_callers[spiffe_id]
         found = max(

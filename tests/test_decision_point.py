@@ -25,7 +25,7 @@ from pdp.audit.decision_id import _Chance, new_decision_id
 from pdp.audit.entry import Capture, Evidence, Received, build_entry
 from pdp.audit.log import ENTRY_BYTES_MAX
 from pdp.boundary import InputLimits
-from pdp.call import Call
+from pdp.call import Call, named, with_record
 from pdp.callers import CallerEntry
 from pdp.decision_point import DecisionPoint
 from pdp.errors import InvalidRequestError
@@ -626,6 +626,17 @@ def test_chance_is_never_given_twice_not_even_after_a_fork() -> None:
 def test_decision_id_of_the_rfc() -> None:
     """RFC 9562 appendix A.6: 2022-02-22T19:22:22.000Z begins with 017f22e2-79b0-7."""
     assert new_decision_id(1_645_557_742_000 * 1_000_000).startswith("017f22e2-79b0-7")
+
+
+def test_a_decision_that_is_shared_is_completed_in_a_copy() -> None:
+    """A constant that many questions are answered with takes the name of none of them."""
+    shared = deny(Cause.INDETERMINATE)
+    before = dict(shared.__dict__)
+    calls = [Call(ask(), PEP, 1e9, None) for _ in range(2)]
+    one, other = (with_record(named(shared, each), None) for each in calls)
+    assert one.decision_id != other.decision_id
+    assert shared.__dict__ == before
+    assert one == dataclasses.replace(shared, decision_id=one.decision_id)
 
 
 def test_concurrent_requests_do_not_mix() -> None:

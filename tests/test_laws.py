@@ -42,11 +42,13 @@ from pdp.model import (
     Cause,
     Decision,
     Effect,
+    Obligation,
     RecordRef,
     Request,
     Resource,
     Subject,
     Verdict,
+    distinct,
 )
 from pdp.policy import PolicyDocument, PolicySet
 from pdp.snapshot import Snapshot
@@ -318,13 +320,15 @@ def _doubt_is_false(monkeypatch: pytest.MonkeyPatch) -> Decide:
 
 def _denials_shed_duties_in_doubt(monkeypatch: pytest.MonkeyPatch) -> Decide:
     """A denial owes the duties of the rules that apply only."""
-    original = engine._Tally.possible
+    original = engine._Tally.duties
 
-    def possible(self: engine._Tally[object], effect: Effect) -> list[engine.Rule[object]]:
+    def duties(self: engine._Tally[object], effect: Effect) -> tuple[Obligation, ...]:
+        if effect is Effect.PERMIT:
+            return original(self, effect)
         applies = self.denies.get(Verdict.TRUE, [])
-        return applies if effect is Effect.DENY else original(self, effect)
+        return distinct([duty for rule in applies for duty in rule.obligations])
 
-    monkeypatch.setattr(engine._Tally, "possible", possible)
+    monkeypatch.setattr(engine._Tally, "duties", duties)
     return rs.decide
 
 

@@ -24,7 +24,8 @@ class _Chance:
         self._digits = ""
         self._place = 0
         # The last moment that was asked for, and how it is written.
-        self._moment: tuple[int | None, str] = (None, "")
+        self._moment: int | None = None
+        self._written = ""
         # Two processes must not go on from the same digits.
         os.register_at_fork(after_in_child=self._forget)
 
@@ -42,13 +43,12 @@ class _Chance:
 
     def when(self, milliseconds: int) -> str:
         """The digits of a moment; many ids are of the same one."""
-        known, written = self._moment
-        if known != milliseconds:
+        if milliseconds != self._moment:
             bounded = min(max(milliseconds, 0), 2**48 - 1)
             digits = f"{bounded:012x}"
-            written = f"{digits[:8]}-{digits[8:]}-7"
-            self._moment = milliseconds, written
-        return written
+            self._written = f"{digits[:8]}-{digits[8:]}-7"
+            self._moment = milliseconds
+        return self._written
 
 
 _CHANCE: Final = _Chance()

@@ -61,9 +61,11 @@ _HOURS_MAX, _MINUTES_MAX, _SECONDS_MAX = 23, 59, 59
 # -- reading -----------------------------------------------------------------
 
 
+@functools.lru_cache(maxsize=1_024)
 def parse_timestamp(text: str) -> Timestamp:
     """RFC 3339 with a zone. More than nine fraction digits are cut, as cel-go does.
 
+    The same few come again and again, and each is read once; texts that are none are not kept.
     Leap seconds (`:60`) are refused: an int64 of seconds has no room for them.
     """
     found = _TIMESTAMP.fullmatch(text) if len(text) <= TEXT_MAX else None
