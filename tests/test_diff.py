@@ -242,3 +242,54 @@ def test_every_field_of_a_rule_is_compared(tmp_path: Path) -> None:
         document = dataclasses.replace(old.policies[0], rules=(changed, *old.policies[0].rules[1:]))
         (found,) = compare(old, dataclasses.replace(old, policies=(document,)))
         assert len(found.changes) == 1, field.name
+
+
+_MAPPING = """
+kind: http_mapping
+headers: [x-a]
+upstream: {set: {x-user: subject.id}}
+routes:
+  - id: first
+    when: http.method == "GET"
+    subject: {type: user, id: 'http.headers["x-a"]'}
+    action: '"read"'
+    resource: {type: TYPE, id: '"1"'}
+  - id: second
+    subject: {token: bearer}
+    action: http.method
+    resource: {type: TYPE, id: http.path}
+"""
+_SECOND = _MAPPING[_MAPPING.index("  - id: second") :]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("http.method ==", "http.method !=", [("changed", "route", "first")]),
+        (_SECOND, "", [("changed", "mapping", "http"), ("removed", "route", "second")]),
+        ("headers: [x-a]", "headers: [x-a, x-b]", [("changed", "mapping", "http")]),
+        ("subject.id}", "subject.type}", [("changed", "mapping", "http")]),
+        ("{token: bearer}", "{type: user, id: http.host}", [("changed", "route", "second")]),
+        (
+            _SECOND,
+            _SECOND + _SECOND.replace("second", "third"),
+            [("changed", "mapping", "http"), ("added", "route", "third")],
+        ),
+    ],
+)
+def test_what_http_requests_ask_is_compared(
+    old: str, new: str, expected: list[tuple[str, str, str]], tmp_path: Path
+) -> None:
+    """Routes by their parts, their order, and what becomes of headers."""
+    kind = POLICY.partition("resource: ")[2].partition("\n")[0]
+    editions = []
+    for name, text in (("old", _MAPPING), ("new", _MAPPING.replace(old, new))):
+        made = folder(tmp_path / name)
+        (made / "http.yaml").write_text(text.replace("TYPE", kind))
+        editions.append(read_edition(str(made)))
+    assert sorted(told(compare(*editions))) == sorted(expected)
+    without = read_edition(str(folder(tmp_path / "without")))
+    came = told(compare(without, editions[0]))
+    assert came == [
+        ("added", "route", "first"), ("added", "route", "second"), ("added", "mapping", "http"),
+    ]  # fmt: skip

@@ -47,7 +47,7 @@ class Difference:
     """One thing that is not the same.
 
     Attributes:
-        kind: `rule`, `role`, `variable`, `policy`, `caller`, `schema`.
+        kind: `rule`, `role`, `variable`, `policy`, `caller`, `schema`, `mapping`, `route`.
         name: `policy/rule`, a SPIFFE ID, ...
         act: what happened to it.
         effect: of a rule, else None.
@@ -75,6 +75,11 @@ class Difference:
             ("caller", Act.ADDED, None): 2,
             ("caller", Act.CHANGED, None): 2,
             ("schema", Act.REMOVED, None): 2,
+            # A route that goes leaves its requests to the next.
+            ("route", Act.REMOVED, None): 2,
+            ("route", Act.ADDED, None): 2,
+            ("route", Act.CHANGED, None): 2,
+            ("mapping", Act.CHANGED, None): 2,
             ("schema", Act.CHANGED, None): 3,
             ("role", Act.CHANGED, None): 3,
             ("variable", Act.CHANGED, None): 3,
@@ -87,6 +92,8 @@ def compare(old: Edition, new: Edition) -> list[Difference]:
         *_policies(old.policies, new.policies),
         *_pairs("caller", _callers(old), _callers(new)),
         *_pairs("schema", _schemas(old), _schemas(new)),
+        *_pairs("mapping", _mapping(old), _mapping(new)),
+        *_pairs("route", _routes(old), _routes(new)),
     ]
     return sorted(found, key=lambda each: (each.rank, each.kind, each.name))
 
@@ -104,6 +111,59 @@ def _callers(edition: Edition) -> dict[str, Any]:
 
 def _schemas(edition: Edition) -> dict[str, Any]:
     return {f"{each.target.name.lower()} {each.name}": each for each in edition.schemas}
+
+
+@dataclass(frozen=True, slots=True)
+class _Mapping:
+    """What an HTTP mapping says besides its routes, and in which order they are tried."""
+
+    headers: tuple[str, ...]
+    body: str
+    set: tuple[str, ...]
+    remove: tuple[str, ...]
+    order: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Route:
+    """A route, each part by its name."""
+
+    when: Expression | None
+    subject: str
+    subject_id: Expression | None
+    subject_properties: Expression | None
+    action: Expression
+    resource_type: str
+    resource_id: Expression
+    resource_properties: Expression | None
+    context: Expression | None
+
+
+def _mapping(edition: Edition) -> dict[str, Any]:
+    found = edition.mapping
+    if found is None:
+        return {}
+    upstream = tuple(f"{name}: {source.name.lower()}" for name, source in found.upstream)
+    order = tuple(route.id for route in found.routes)
+    body = "json" if found.json_body else ""
+    return {"http": _Mapping(found.headers, body, upstream, found.remove, order)}
+
+
+def _routes(edition: Edition) -> dict[str, Any]:
+    return {
+        each.id: _Route(
+            each.when,
+            "bearer token" if each.subject is None else each.subject[0],
+            None if each.subject is None else each.subject[1],
+            each.subject_properties,
+            each.action,
+            each.resource_type,
+            each.resource_id,
+            each.resource_properties,
+            each.context,
+        )
+        for each in (() if edition.mapping is None else edition.mapping.routes)
+    }
 
 
 def _policies(old: Sequence[PolicyDocument], new: Sequence[PolicyDocument]) -> Iterator[Difference]:

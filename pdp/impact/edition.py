@@ -25,6 +25,7 @@ from pdp.callers import ANY, CallerPolicy
 from pdp.cel.limits import EvaluationLimits
 from pdp.compiled import Document
 from pdp.errors import ConfigurationError, PolicyError
+from pdp.http_mapping import MappingDocument
 from pdp.impact.question import Question
 from pdp.model import BundleRef, Caller, Decision
 from pdp.policy import PolicyDocument, PolicySet, Rule
@@ -62,6 +63,7 @@ class Edition:
     tenants: Mapping[str, PolicySet]
     ref: BundleRef | None = None
     tenant: str = ""  # that was chosen: of a question that names none
+    mapping: MappingDocument | None = None  # what HTTP requests ask
 
     def decide(
         self, admitted: Admitted, caller: Caller, now_ns: int
@@ -184,7 +186,8 @@ def _edition(
     policy_set = PolicySet(policies, EvaluationLimits(), schemas, providers)
     named = {name for entry in callers.entries for name in entry.tenants} - {ANY}
     tenants = dict.fromkeys([tenant] if tenant else sorted(named) or [TENANT], policy_set)
-    return Edition(label, policies, callers, schemas, policy_set, tenants, ref, tenant)
+    mapping = next((each for each in decoded if isinstance(each, MappingDocument)), None)
+    return Edition(label, policies, callers, schemas, policy_set, tenants, ref, tenant, mapping)
 
 
 def _read(path: Path, bytes_max: int) -> bytes:
