@@ -59,6 +59,17 @@ class ByAction(Generic[T]):
             else:
                 self._exact.setdefault(action, []).append(rule)
 
+    @property
+    def named(self) -> frozenset[str]:
+        """Actions that a rule lists by their exact names."""
+        return frozenset(self._exact)
+
+    def patterns(self, counts: Callable[[T], bool]) -> frozenset[str]:
+        """`prefix:*` and `*`, as far as a rule that counts lists them."""
+        found = {prefix + ANY_ACTION: rules for prefix, rules in self._prefixes.items()}
+        found[ANY_ACTION] = self._any
+        return frozenset(pattern for pattern, rules in found.items() if any(map(counts, rules)))
+
     def exchanged(self, stays: Callable[[T], bool], coming: ByAction[T] | None) -> ByAction[T]:
         """These rules without those that do not stay, and with others."""
         made: ByAction[T] = ByAction()

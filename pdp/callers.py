@@ -237,6 +237,19 @@ class CallerPolicy:
             self._standing[kind] = found
         return found
 
+    def searching(
+        self, spiffe_id: str, tenant: str, resource_type: str | None, action: str | None
+    ) -> tuple[CallerEntry, ...]:
+        """The entries that let this workload search; None stands for whatever it may be."""
+        return tuple(
+            entry
+            for entry in self._about(spiffe_id)[0]
+            if SEARCH in entry.may
+            and _covers(entry.tenants, tenant)
+            and (resource_type is None or _covers(entry.resources, resource_type))
+            and (action is None or _covers(entry.actions, action))
+        )
+
     def admitting(
         self, covering: tuple[CallerEntry, ...], subject_type: str, *, proved: bool
     ) -> CallerEntry | None:

@@ -13,6 +13,7 @@
     ├── AnswerError              the PDP's: what it sent back cannot be used
     ├── IdentityError            the peer's: its certificate breaks a rule
     │   └── TokenRefusedError    a subject token proves nothing (`pdp.identity.token`)
+    ├── DirectoryError           the directory's: searches get no answer (`pdp.directory.faults`)
     ├── KeySetError              the token issuer's: its keys cannot be used
     ├── ConfigurationError       the operator's
     ├── CrewError                the machine's: a process of this PDP does not stay alive

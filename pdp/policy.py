@@ -217,6 +217,13 @@ class PolicySet:
         """Every rule that holds for a resource type, whatever its actions and times. To explain."""
         return [*self._of_every_type.rules, *self._by_type.get(resource_type, ByAction()).rules]
 
+    def actions(self, resource_type: str) -> tuple[frozenset[str], frozenset[str]]:
+        """Actions that rules about the type or schemas name, and the patterns that permits have."""
+        indexes = (self._of_every_type, self._index(resource_type))
+        named = frozenset().union(*(index.named for index in indexes), self._schemas.actions)
+        permits = (index.patterns(lambda rule: rule.effect is Effect.PERMIT) for index in indexes)
+        return named, frozenset().union(*permits)
+
     def decide(self, admitted: Admitted, now_ns: int) -> tuple[Decision, Sequence[Rule]]:
         """The law on this set: the decision, and the candidates it looked at.
 

@@ -74,6 +74,11 @@ class Schemas:
         self._mark = object()
         self._fits = self._mark, ""
 
+    @property
+    def actions(self) -> frozenset[str]:
+        """The actions whose properties have a schema."""
+        return frozenset(self._checks[Target.ACTION])
+
     def violation(self, attributes: Mapping[str, Value], parts: Parts | None = None) -> str:
         """The first thing that does not fit, or the empty string.
 

@@ -8,6 +8,7 @@ import dataclasses
 import json
 import re
 import socket
+import sqlite3
 import ssl
 import sys
 import time
@@ -24,10 +25,12 @@ from hypothesis import strategies as st
 from pdp.authoring.checker import Checker
 from pdp.authoring.compilation import compile_sources
 from pdp.authoring.throwaway import ThrowawayAuthority
-from pdp.batch import BatchDecisionPoint
 from pdp.cel.limits import EvaluationLimits
 from pdp.config.settings import Address, Limits
+from pdp.directory.documents import DirectoryFile
+from pdp.directory.tables import SqliteDirectory
 from pdp.identity.svid import SvidVerifier, load_trust_bundle
+from pdp.search import SearchDecisionPoint
 from pdp.server.authzen import application, connection
 from pdp.server.authzen.pages import Offer
 from pdp.server.overload import Gate
@@ -48,6 +51,7 @@ from tests.simulators.authzen import (
     bob,
     record,
     records,
+    searching,
 )
 from tests.simulators.certificates import BAD, PEP, TRUST_DOMAIN, Intermediate, forge
 from tests.simulators.decision_points import PEP as CALLER
@@ -316,7 +320,7 @@ def test_certification_defaults_are_replaced_whole(tmp_path: Path) -> None:
                 {},
                 {"resource": record(1)},
                 {"subject": bob()},
-                {"action": {"name": "read"}, "context": {}},
+                {"action": {"name": "delete", "properties": {"soft": True}}, "context": {}},
                 {"resource": {"type": "record"}},
                 {"subject": bob(), "resource": record(2)},
             ],
@@ -1027,7 +1031,7 @@ def bench() -> application.AuthzenDoor:
     snapshot = make_snapshot(callers=callers.entries, tenants={"default": policies})
     clock = HandClock()
     telemetry = Telemetry(None, clock.wall_ns)
-    point = BatchDecisionPoint(
+    point = SearchDecisionPoint(
         HeldSnapshot(snapshot), MemoryRecorder(), clock=clock, telemetry=telemetry
     )
     offer = Offer(Address("127.0.0.1", 0), "", {})
@@ -1104,6 +1108,20 @@ def test_the_page_shows_what_is_so(tmp_path: Path) -> None:
         found = compile_sources(sources, checker)
     policies = {"default": found.policy_set(EvaluationLimits())}
     snapshot = now_snapshot(policies=policies, callers=found.callers)
+    (listed,) = re.findall(r"(?ms)^```json\n(.*?)^```$", page)
+    (tables,) = re.findall(r"(?ms)^```sql\n(.*?)^```$", page)
+    (tmp_path / "directory.json").write_text(listed)
+    with sqlite3.connect(tmp_path / "directory.db") as connection:
+        connection.executescript(tables)
+        for kind in ("subjects", "resources"):
+            connection.executemany(
+                f"INSERT INTO {kind} VALUES ('default', ?, ?, ?)",  # noqa: S608 ours
+                [
+                    (item["type"], item["id"], json.dumps(item.get("properties", {})))
+                    for item in json.loads(listed)[kind]
+                ],
+            )
+    connection.close()
 
     async def scenario(server: AuthzenServer) -> None:
         server.running.pep.write(tmp_path, "me")
@@ -1118,7 +1136,12 @@ def test_the_page_shows_what_is_so(tmp_path: Path) -> None:
             out, _ = await ran.communicate()
             assert out.decode() == shown
 
-    run(tmp_path, scenario, snapshot=snapshot)
+    for directory in (
+        DirectoryFile(tmp_path / "directory.json"),
+        SqliteDirectory(tmp_path / "directory.db"),
+    ):
+        limits = Limits(deadline_default_s=20.0, deadline_max_s=20.0)
+        run(tmp_path, scenario, snapshot=snapshot, searching=searching(directory), limits=limits)
 
 
 @given(

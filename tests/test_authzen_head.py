@@ -184,7 +184,8 @@ def test_a_refused_credential_gets_no_answer_and_no_record(tmp_path: Path) -> No
 
     async def scenario(server: AuthzenServer) -> None:
         headers = {"authorization": "Basic YTpi"}
-        assert (await server.post(EVALUATION, GOOD, headers)).status_code == 400
+        answer = await server.post(f"/default{EVALUATION}", GOOD, headers)
+        assert answer.status_code == 400
         assert server.running.recorder.entries == []
 
     run(tmp_path, scenario, ("default",))
@@ -196,6 +197,7 @@ def test_a_credential_twin_without_guard(tmp_path: Path, monkeypatch: pytest.Mon
 
     async def scenario(server: AuthzenServer) -> None:
         headers = {"authorization": "Basic YTpi"}
-        assert (await server.post(EVALUATION, GOOD, headers)).json()["decision"] is True
+        answer = await server.post(f"/default{EVALUATION}", GOOD, headers)
+        assert answer.json()["decision"] is True
 
     run(tmp_path, scenario, ("default",))

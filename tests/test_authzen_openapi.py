@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -21,10 +22,17 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from pdp.config.settings import Address, AuthzenSettings
-from pdp.server.authzen.pages import load_offer
+from pdp.config.settings import Address, AuthzenSettings, Limits
+from pdp.directory.documents import DirectoryFile
+from pdp.server.authzen.pages import SEARCHES, load_offer
 from tests.conftest import Ledger
-from tests.simulators.authzen import BASE_URL, AuthzenServer, authzen_server
+from tests.simulators.authzen import (
+    BASE_URL,
+    DIRECTORY,
+    AuthzenServer,
+    authzen_server,
+    searching,
+)
 
 CHECKS = (
     not_a_server_error,
@@ -33,7 +41,8 @@ CHECKS = (
     response_schema_conformance,
 )
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-PATHS = ("/access/v1/evaluation", "/access/v1/evaluations", "/.well-known/authzen-configuration")
+METADATA = "/.well-known/authzen-configuration"
+PATHS = ("/access/v1/evaluation", "/access/v1/evaluations", *SEARCHES, METADATA)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +52,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AuthzenServer]:
     started: Future[tuple[AuthzenServer, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
 
     async def serve() -> None:
-        async with authzen_server(folder) as running:
+        path = folder / "directory.json"
+        path.write_text(json.dumps(DIRECTORY))
+        made = searching(DirectoryFile(path))
+        limits = Limits(deadline_default_s=20.0, deadline_max_s=20.0)
+        async with authzen_server(folder, searching=made, limits=limits) as running:
             ended = asyncio.Event()
             started.set_result((running, asyncio.get_running_loop(), ended))
             await ended.wait()
@@ -74,7 +87,7 @@ def test_the_document_names_all_that_is_offered(server: AuthzenServer) -> None:
     """Each endpoint of the metadata, and the metadata itself, under the configured address."""
     found = document(server)
     assert sorted(found["paths"]) == sorted(PATHS)
-    assert found["servers"] == [{"url": BASE_URL}]
+    assert [place["url"] for place in found["servers"]] == [BASE_URL, f"{BASE_URL}/{{tenant}}"]
     for schema in found["components"]["schemas"].values():
         jsonschema_rs.meta.validate({"$schema": DIALECT} | schema)
 

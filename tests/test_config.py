@@ -22,7 +22,8 @@ from pdp.bundle.anchor import Anchor
 from pdp.config import ConfigurationProblemsError, Settings, document, load_settings
 from pdp.config.document import variables
 from pdp.errors import ConfigurationError
-from pdp.server.authzen.pages import load_offer, metadata
+from pdp.server.authzen import pages
+from pdp.server.authzen.pages import load_offer, plain_metadata
 from pdp.server.checks import check_files
 from tests.simulators.certificates import TRUST_DOMAIN
 from tests.simulators.configurations import (
@@ -454,7 +455,14 @@ def part(value: object) -> str:
 
 
 CLAIMS = {"iss": "https://pdp.example.org", "policy_decision_point": "https://pdp.example.org"}
-JWT = f"{part({'alg': 'ES256'})}.{part(CLAIMS)}.c2lnbmF0dXJl"
+WHOLE = {
+    **CLAIMS,
+    "access_evaluation_endpoint": "https://pdp.example.org/access/v1/evaluation",
+    "access_evaluations_endpoint": "https://pdp.example.org/access/v1/evaluations",
+    "capabilities": ["urn:openid:authzen:capability:obligations"],
+    "iat": 1_790_000_000,
+}
+JWT = f"{part({'alg': 'ES256'})}.{part(WHOLE)}.c2lnbmF0dXJl"
 
 
 @pytest.mark.parametrize(
@@ -490,6 +498,40 @@ def test_signed_metadata_that_nobody_could_use_refuses_to_start(
     assert any(says in problem for problem in caught.value.problems)
 
 
+@pytest.mark.parametrize(
+    ("change", "names"),
+    [
+        ({"capabilities": []}, "capabilities"),
+        ({"capabilities": None}, "capabilities"),
+        ({"access_evaluations_endpoint": None}, "access_evaluations_endpoint"),
+        ({"access_evaluation_endpoint": "https://evil.example.org/"}, "access_evaluation_endpoint"),
+        ({"search_subject_endpoint": "https://pdp.example.org/s"}, "search_subject_endpoint"),
+        ({"access_request_endpoint": "https://pdp.example.org/r"}, "access_request_endpoint"),
+    ],
+)
+def test_signed_metadata_that_says_something_else_refuses_to_start(
+    folder: Path, change: dict[str, object], names: str
+) -> None:
+    """Its values would win: what is offered, and what is not, is the same in both."""
+    claims = {key: value for key, value in {**WHOLE, **change}.items() if value is not None}
+    (folder / "meta.jwt").write_text(f"{part({'alg': 'ES256'})}.{part(claims)}.c2ln")
+    wanted = {**AUTHZEN, "signed_metadata": "meta.jwt", "capabilities": WHOLE["capabilities"]}
+    settings_ = load(folder, changed("authzen", wanted))
+    with pytest.raises(ConfigurationProblemsError, match=f"something else about `{names}`"):
+        check_files(settings_, "pdp.toml")
+
+
+def test_signed_metadata_twin_without_guard(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that is not compared sends clients wherever it says."""
+    monkeypatch.setattr(pages, "read_signed", lambda path, plain: path.read_text())
+    claims = {**WHOLE, "access_evaluation_endpoint": "https://evil.example.org/"}
+    (folder / "meta.jwt").write_text(f"{part({'alg': 'ES256'})}.{part(claims)}.c2ln")
+    wanted = {**AUTHZEN, "signed_metadata": "meta.jwt"}
+    authzen = load(folder, changed("authzen", wanted)).authzen
+    assert authzen is not None
+    assert b'"signed_metadata"' in load_offer(authzen).pages["/.well-known/authzen-configuration"]
+
+
 def test_signed_metadata_is_served_as_it_is(folder: Path) -> None:
     """The file's JWT, to the letter, and the capabilities that the operator names."""
     (folder / "meta.jwt").write_text(f"{JWT}\n")
@@ -502,4 +544,83 @@ def test_signed_metadata_is_served_as_it_is(folder: Path) -> None:
     assert found["capabilities"] == [capability]
     plain = load(folder, changed("authzen", AUTHZEN)).authzen
     assert plain is not None
-    assert not {"signed_metadata", "capabilities"} & set(metadata(plain))
+    assert not {"signed_metadata", "capabilities"} & set(plain_metadata(plain, search=False))
+
+
+# -- searches -------------------------------------------------------------------------------------
+
+SEARCH = {"directory": "directory.json"}
+
+
+@pytest.fixture
+def listed(folder: Path) -> Path:
+    """A folder with a directory in it."""
+    (folder / "directory.json").write_text('{"version": 1}')
+    (folder / "token.key").write_bytes(bytes(32))
+    return folder
+
+
+def searching(folder: Path, **search: object) -> Settings:
+    """Settings with the door and searches."""
+    tree = changed("authzen", AUTHZEN)
+    tree["search"] = {**SEARCH, **search}
+    return load(folder, tree)
+
+
+def test_searches_are_there_where_a_directory_is_named(listed: Path) -> None:
+    """With their limits; without one there are none."""
+    found = searching(listed, page_items_max=60, token_key="token.key", token_life_s=30).search
+    assert found is not None
+    assert found.directory.path == listed / "directory.json"
+    assert (found.limits.page_items_max, found.limits.token_life_s) == (60, 30)
+    assert found.token_key == listed / "token.key"
+    assert load(listed, changed("authzen", AUTHZEN)).search is None
+
+
+@pytest.mark.parametrize(
+    ("search", "says"),
+    [
+        ({"directory": None}, "`search.directory` is missing"),
+        ({"directory": "none.json"}, "there is no file"),
+        ({"directory": "sqlite:none.db"}, "there is no file"),
+        ({"directory": "directory.yaml"}, "none that is known"),
+        ({"directory": "postgresql://a:hunter2@127.0.0.1/d"}, "has a password in it"),
+        ({"ca_bundle": "token.key"}, "for a PostgreSQL only"),
+        ({"token_key": "none.key"}, "there is no file"),
+        ({"page_items_default": 201}, "is above `search.page_items_max`"),
+        ({"directory_time_max_s": 1.0}, "is not below `limits.deadline_default_s`"),
+        ({"page_item_max": 7}, "is not a setting"),
+    ],
+)
+def test_half_a_search_refuses_to_start(listed: Path, search: dict[str, object], says: str) -> None:
+    """With what to write, and no password."""
+    given = {key: value for key, value in {**SEARCH, **search}.items() if value is not None}
+    tree = changed("authzen", AUTHZEN)
+    tree["search"] = given or {"page_items_max": 9}
+    with pytest.raises(ConfigurationProblemsError) as caught:
+        load(listed, tree)
+    assert any(says in problem for problem in caught.value.problems), caught.value.problems
+    assert "hunter2" not in str(caught.value)
+
+
+def test_searches_need_the_door_and_a_key_of_all_workers(listed: Path) -> None:
+    """They are answered over HTTP alone; and a page token comes back to any worker."""
+    tree = changed("search", SEARCH)
+    with pytest.raises(ConfigurationProblemsError, match="over HTTP only"):
+        load(listed, tree)
+    tree = changed("authzen", AUTHZEN)
+    tree |= {"search": SEARCH, "workers": 2}
+    with pytest.raises(ConfigurationProblemsError, match=r"`search\.token_key` is missing"):
+        load(listed, tree)
+
+
+def test_what_a_search_needs_is_looked_at_by_config_check(listed: Path) -> None:
+    """A directory that cannot be used, and a key that could be guessed."""
+    (listed / "directory.json").write_text("{}")
+    with pytest.raises(ConfigurationProblemsError) as caught:
+        check_files(searching(listed), "pdp.toml")
+    assert any("has no `version`" in problem for problem in caught.value.problems)
+    (listed / "token.key").write_bytes(b"short")
+    with pytest.raises(ConfigurationProblemsError) as caught:
+        check_files(searching(listed, token_key="token.key"), "pdp.toml")
+    assert any("less than 32 bytes" in problem for problem in caught.value.problems)

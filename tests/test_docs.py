@@ -19,6 +19,7 @@ from pdp.config.document import (
     MetricsSection,
     ProvidersSection,
     RecordSection,
+    SearchSection,
     TlsSection,
     TokensSection,
     variables,
@@ -120,6 +121,7 @@ def test_every_default_that_is_shown_is_the_default() -> None:
         "tls": TlsSection, "authzen": AuthzenSection, "tokens": TokensSection,
         "metrics": MetricsSection,
             "providers": ProvidersSection,
+        "search": SearchSection,
     }  # fmt: skip
     units = {"GiB": 1024**3, "MiB": 1024**2}
     for setting, _, shown, _ in _rows(ROOT / "docs" / "serve.md", "setting"):

@@ -85,12 +85,16 @@ def build_batch(
 
 
 def single_entries(entry: audit_pb2.DecisionRecord) -> list[audit_pb2.DecisionRecord]:
-    """The record of each question: the entry itself, or those of its batch with what they share."""
-    if not entry.HasField("batch"):
+    """The record of each question: the entry itself, or those of its batch with what they share.
+
+    Of a search, those that were permitted: the others are not written down.
+    """
+    if not entry.HasField("batch") and not entry.HasField("search"):
         return [entry]
+    items = entry.batch.items if entry.HasField("batch") else entry.search.items
     shared = audit_pb2.DecisionRecord(caller=entry.caller, bundle=entry.bundle)
     singles = []
-    for item in entry.batch.items:
+    for item in items:
         single = audit_pb2.DecisionRecord()
         single.CopyFrom(item)
         single.MergeFrom(shared)

@@ -80,7 +80,10 @@ def as_line(record: Opened) -> str:
     start = f"{format_timestamp(record.time_ns)} {record.ref.pdp_id}:{record.ref.seq}"
     if record.body == "decision":
         decision = record.message.decision
-        told = _batch(decision) if decision.HasField("batch") else _decision(decision)
+        if decision.HasField("search"):
+            told = search_line(decision)
+        else:
+            told = _batch(decision) if decision.HasField("batch") else _decision(decision)
         return printable(f"{start} {told}")
     if record.body == "suppressed_denials":
         counts = record.message.suppressed_denials.counts
@@ -122,6 +125,26 @@ def _batch(decision: audit_pb2.DecisionRecord) -> str:
     return (
         f"batch of {batch.questions}{part}: {permits} permitted, {denials} denied "
         f"by {decision.caller.spiffe_id} ({decision.decision_id})"
+    )
+
+
+def search_line(decision: audit_pb2.DecisionRecord) -> str:
+    """What was looked for, and how much of it was found; `--json` has each."""
+    search = decision.search
+    kind = _name(audit_pb2.SearchRecord.Kind, search.kind, "KIND_").lower()
+    subject = f"{decision.subject.type}:{decision.subject.id}"
+    resource = f"{decision.resource_type}:{decision.resource_id}"
+    wanted, about = {
+        "subject": (decision.subject.type, f"{decision.action} {resource}"),
+        "resource": (decision.resource_type, f"{subject} {decision.action}"),
+    }.get(kind, ("", f"{subject} {resource}"))
+    found = f"{len(search.items)} permitted of {search.decided}" + (", more" * search.more)
+    if not search.decided and decision.cause != pb.CAUSE_DEFAULT:
+        cause = _name(pb.Cause, decision.cause, "CAUSE_")
+        found = f"DENY({cause})" + (f" [{search.failure}]" if search.failure else "")
+    return (
+        f"search for {kind} {wanted}".rstrip()
+        + f": {found}, {about} by {decision.caller.spiffe_id} ({decision.decision_id})"
     )
 
 

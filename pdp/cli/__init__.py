@@ -30,6 +30,7 @@ COMMANDS = (
     "authorize",
     "audit",
     "config",
+    "authzen",
 )
 
 EXIT_REFUSED = 1

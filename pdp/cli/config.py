@@ -121,6 +121,7 @@ def _rows(settings: Settings) -> list[Row]:
         ("authzen.signed_metadata", authzen and authzen.signed_metadata),
     ]
     found.append(("metrics.listen", settings.metrics))
+    found += _search(settings)
     found.append(("tokens.issuers", _issuers(settings)))
     providers = settings.providers
     found += [
@@ -135,6 +136,22 @@ def _rows(settings: Settings) -> list[Row]:
 def _callers(tenants: Mapping[str, str]) -> str | None:
     """Whose requests are about which tenant, in one line; None: nobody's by name."""
     return "; ".join(f"{caller} is {tenant}" for caller, tenant in tenants.items()) or None
+
+
+def _search(settings: Settings) -> list[tuple[str, object]]:
+    search = settings.search
+    directory, limits = (None, None) if search is None else (search.directory, search.limits)
+    return [
+        ("search.directory", directory),
+        ("search.password_file", directory and directory.password),
+        ("search.ca_bundle", directory and directory.ca_bundle),
+        ("search.directory_time_max_s", directory and directory.time_max_s),
+        ("search.page_items_default", limits and limits.page_items_default),
+        ("search.page_items_max", limits and limits.page_items_max),
+        ("search.candidates_max", limits and limits.candidates_max),
+        ("search.token_key", search and search.token_key),
+        ("search.token_life_s", limits and limits.token_life_s),
+    ]
 
 
 def _issuers(settings: Settings) -> str | None:

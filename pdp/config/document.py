@@ -19,6 +19,7 @@ from pdp.cel.limits import EvaluationLimits
 from pdp.config.settings import MIB, Limits
 from pdp.identity.issuers import ALGORITHMS_DEFAULT, TYP_DEFAULT
 from pdp.providers.settings import ProvidersSettings
+from pdp.search_query import SearchLimits
 
 ENVIRONMENT_PREFIX: Final = "PDP_"
 
@@ -40,6 +41,7 @@ _EVALUATION: Final = EvaluationLimits()
 _LIMITS: Final = Limits()
 _SPOOL: Final = SpoolLimits()
 _PROVIDERS: Final = ProvidersSettings()
+_SEARCH: Final = SearchLimits()
 
 
 class _Section(BaseModel):
@@ -93,6 +95,20 @@ class MetricsSection(_Section):
     """`[metrics]`: for Prometheus; none without `listen`."""
 
     listen: str | None = None
+
+
+class SearchSection(_Section):
+    """`[search]`: where subjects and resources are listed; without `directory`, no searches."""
+
+    directory: str | None = None
+    password_file: Path | None = None
+    ca_bundle: Path | None = None
+    directory_time_max_s: Annotated[_Seconds, Field(le=60)] = 0.3
+    page_items_default: Annotated[_Count, Field(le=1_000)] = _SEARCH.page_items_default
+    page_items_max: Annotated[_Count, Field(le=1_000)] = _SEARCH.page_items_max
+    candidates_max: Annotated[_Count, Field(le=10_000)] = _SEARCH.candidates_max
+    token_key: Path | None = None
+    token_life_s: Annotated[_Seconds, Field(le=86_400)] = _SEARCH.token_life_s
 
 
 class LimitsSection(_Section):
@@ -221,6 +237,7 @@ class Document(BaseSettings):
     limits: LimitsSection = LimitsSection()
     authzen: AuthzenSection = AuthzenSection()
     metrics: MetricsSection = MetricsSection()
+    search: SearchSection = SearchSection()
     tokens: TokensSection = TokensSection()
     providers: ProvidersSection = ProvidersSection()
 

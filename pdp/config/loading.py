@@ -35,6 +35,7 @@ from pdp.config.document import (
     variables,
 )
 from pdp.config.providing import providers_of
+from pdp.config.searching import search_settings
 from pdp.config.settings import (
     Address,
     AuthzenSettings,
@@ -164,6 +165,7 @@ class _Builder:
         limits = self._limits(document.limits)
         record = self._record(document.record)
         authzen = self._authzen(document.authzen)
+        search = search_settings(document, self.folder, self._file, self.problems)
         issuers = self._issuers(document.tokens)
         providers = providers_of(document, self._file, self.problems)
         if listen is None or bundle is None or record is None:
@@ -178,6 +180,7 @@ class _Builder:
             limits=limits,
             log_level=document.log_level,
             authzen=authzen,
+            search=search,
             issuers=issuers,
             providers=providers,
             reflection=document.reflection,

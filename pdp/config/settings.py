@@ -15,8 +15,10 @@ from pdp.audit.entry import Capture
 from pdp.boundary import InputLimits
 from pdp.bundle.settings import BundleSettings
 from pdp.cel.limits import EvaluationLimits
+from pdp.directory.settings import DirectorySettings
 from pdp.identity.issuers import IssuerSettings
 from pdp.providers.settings import ProvidersSettings
+from pdp.search_query import SearchLimits
 
 MIB: Final = 1_048_576
 
@@ -60,6 +62,15 @@ class AuthzenSettings:
     base_url: str  # https, no slash at the end; what clients know the PDP by
     capabilities: tuple[str, ...] = ()  # URNs
     signed_metadata: Path | None = None  # a JWT
+
+
+@dataclass(frozen=True, slots=True)
+class SearchSettings:
+    """Searches."""
+
+    directory: DirectorySettings
+    limits: SearchLimits = field(default_factory=SearchLimits)
+    token_key: Path | None = None  # shared by all that serve the same callers; None: per process
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +120,7 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     log_level: str = "info"
     authzen: AuthzenSettings | None = None  # None: there is no such door
+    search: SearchSettings | None = None  # None: there are no searches
     issuers: tuple[IssuerSettings, ...] = ()  # of subject tokens
     providers: ProvidersSettings = field(default_factory=ProvidersSettings)
     metrics: Address | None = None  # where Prometheus finds figures; None: nowhere

@@ -10,7 +10,7 @@ from pdp.bundle.anchor import Anchor
 from pdp.bundle.settings import BundleSettings
 from pdp.bundle.trust import root_problem
 from pdp.config import ConfigurationProblemsError, Settings
-from pdp.config.settings import AuthzenSettings
+from pdp.config.settings import SearchSettings
 from pdp.decision_point import SystemClock
 from pdp.errors import ConfigurationError, KeySetError
 from pdp.identity.issuers import IssuerSettings
@@ -19,6 +19,7 @@ from pdp.identity.server_svid import load_server_svid
 from pdp.providers.opening import open_providers
 from pdp.server.authzen.pages import load_offer
 from pdp.server.listener import check_free
+from pdp.server.searching import open_searching
 from pdp.telemetry import Telemetry
 
 
@@ -42,7 +43,8 @@ def check_files(settings: Settings, source: str) -> list[str]:
         lambda: Anchor.PRODUCTION.check_place(settings.tls.trust_domain, settings.listen.host),
         lambda: _check_root(settings.bundle),
         lambda: check_free(settings.listen),
-        lambda: _check_authzen(settings.authzen),
+        lambda: _check_authzen(settings),
+        lambda: _check_search(settings.search),
         *(functools.partial(_check_keys, each) for each in settings.issuers),
         lambda: _check_providers(settings),
     )
@@ -56,10 +58,17 @@ def check_files(settings: Settings, source: str) -> list[str]:
     return warnings
 
 
-def _check_authzen(authzen: AuthzenSettings | None) -> None:
-    if authzen is not None:
-        check_free(authzen.listen, "authzen.listen")
-        load_offer(authzen)
+def _check_authzen(settings: Settings) -> None:
+    if settings.authzen is not None:
+        check_free(settings.authzen.listen, "authzen.listen")
+        search = settings.search is not None
+        load_offer(settings.authzen, settings.bundle.tenants, search=search)
+
+
+def _check_search(search: SearchSettings | None) -> None:
+    """What is on this machine of it. A database elsewhere is not asked."""
+    if search is not None:
+        open_searching(search, Telemetry(None, time.time_ns)).directory.close()
 
 
 def _check_providers(settings: Settings) -> None:

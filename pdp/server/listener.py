@@ -16,7 +16,6 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from pdp.audit.entry import Capture
-from pdp.batch import BatchDecisionPoint
 from pdp.config.settings import Address, Limits
 from pdp.decision_point import Clock, Recorder, SnapshotSource
 from pdp.errors import ConfigurationError
@@ -24,6 +23,7 @@ from pdp.fetching import AttributeSource
 from pdp.identity.server_svid import ServerSvid
 from pdp.identity.svid import SvidVerifier
 from pdp.identity.token import TokenVerifier
+from pdp.search import SearchDecisionPoint, Searching
 from pdp.server.authorization import METHOD, SERVICE, AuthorizationDoor
 from pdp.server.authzen.application import AuthzenDoor
 from pdp.server.authzen.connection import Bounds
@@ -85,6 +85,7 @@ class Server:
         tokens: verifies subject tokens.
         attributes: what callers do not send.
         shared: whether other workers of this PDP listen there too; their parent holds the port.
+        searching: what searches need; without it, there are none.
 
     Attributes:
         authzen: the door for HTTP, if there is one.
@@ -106,6 +107,7 @@ class Server:
         tokens: TokenVerifier | None = None,
         attributes: AttributeSource | None = None,
         shared: bool = False,
+        searching: Searching | None = None,
     ) -> None:
         self._shared = shared
         self._snapshots = snapshots
@@ -116,7 +118,7 @@ class Server:
         self._telemetry = telemetry
         self._state = ""
         self._ticker: asyncio.Task[None] | None = None
-        self.decision_point = BatchDecisionPoint(
+        self.decision_point = SearchDecisionPoint(
             snapshots,
             recorder,
             limits=limits.input,
@@ -125,6 +127,7 @@ class Server:
             telemetry=telemetry,
             tokens=tokens,
             attributes=attributes,
+            searching=searching,
         )
         self._verifier = SvidVerifier(identity.trust)
         self._handshakes = Handshakes(identity)

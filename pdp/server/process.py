@@ -5,6 +5,7 @@
     3  the bundle is fetched and verified     what does not verify stops the start
        keys of token issuers are read         a file that cannot be used stops the start
        before, providers are opened           likewise; none is asked
+       the directory of searches is opened    likewise
     4  the spool is opened                    what it finds is made durable
     5  the port is taken and calls are served; polls and health go on until a signal
     6  NOT_SERVING, and still an answer for all who have not heard of it yet
@@ -41,6 +42,7 @@ from pdp.identity.server_svid import ServerSvid, load_server_svid
 from pdp.identity.token import TokenVerifier
 from pdp.providers.desk import ProviderDesk
 from pdp.providers.opening import open_providers
+from pdp.search import Searching
 from pdp.server.authzen.pages import Offer, load_offer
 from pdp.server.key_upkeep import KeyWatch
 from pdp.server.listener import DurableRecorder, Server, check_free
@@ -48,6 +50,7 @@ from pdp.server.metrics.show import show_metrics
 from pdp.server.orphans import recover_orphans
 from pdp.server.poll_log import tell_poll
 from pdp.server.scheduling import helping_threads
+from pdp.server.searching import open_searching
 from pdp.server.signals import Signals
 from pdp.server.upkeep import IdentityWatch, poll_forever
 from pdp.telemetry import Telemetry
@@ -140,6 +143,7 @@ async def serve(
                 tokens=tokens,
                 attributes=attributes,
                 shared=settings.worker > 0,
+                searching=await _open_searching(settings, telemetry, opened),
             )
             opened.push_async_callback(server.stop, 0)  # once bound, or its port stays taken
             await show_metrics(opened, settings, server, spool, keeper, clock, telemetry)
@@ -150,8 +154,7 @@ async def serve(
         polls = polls or _polling(settings, keeper, telemetry)
         endless = polls(server), *(each.forever() for each in key_watches)
         upkeep += map(asyncio.create_task, endless)
-        _settle_heap()
-        telemetry.log("info", "listening", address=str(address), port=address.port)
+        _settle(telemetry, address)
         listening(address)
         await signals.first.wait()
         await _wind_down(server, settings.limits, signals, telemetry)
@@ -193,7 +196,23 @@ def _check_ports(settings: Settings) -> Offer | None:
         return None
     if alone:
         check_free(settings.authzen.listen, "authzen.listen")
-    return load_offer(settings.authzen, settings.bundle.tenants)
+    search = settings.search is not None
+    return load_offer(settings.authzen, settings.bundle.tenants, search=search)
+
+
+async def _open_searching(
+    settings: Settings, telemetry: Telemetry, opened: contextlib.AsyncExitStack
+) -> Searching | None:
+    """What searches need; None: there are none.
+
+    Raises:
+        ConfigurationError: the directory cannot be used.
+    """
+    if settings.search is None:
+        return None
+    searching = await asyncio.to_thread(open_searching, settings.search, telemetry)
+    opened.callback(searching.directory.close)
+    return searching
 
 
 def _open_providers(
@@ -252,6 +271,12 @@ async def _wind_down(
         await server.stop(0)
     await ending
     hurry.cancel()
+
+
+def _settle(telemetry: Telemetry, address: Address) -> None:
+    """The last of a start, and the word that it is done."""
+    _settle_heap()
+    telemetry.log("info", "listening", address=str(address), port=address.port)
 
 
 def _settle_heap() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,13 @@ from pdp.authoring.compilation import compile_sources
 from pdp.authoring.throwaway import IssuedSvid, ThrowawayAuthority
 from pdp.cel.limits import EvaluationLimits
 from pdp.config.settings import Address, AuthzenSettings
+from pdp.directory.reading import Directory, DirectoryReader
+from pdp.page_token import PageTokens
 from pdp.policy import PolicySet
+from pdp.search import Searching
+from pdp.search_query import SearchLimits
 from pdp.server.authzen.pages import load_offer
+from pdp.telemetry import Telemetry
 from tests.simulators.certificates import TRUST_DOMAIN
 from tests.simulators.decision_points import RunningServer, now_snapshot, running_server
 
@@ -32,13 +37,18 @@ policy: records
 resource: record
 owner: tests@example.org
 rules:
-  - {id: anyone-reads, effect: permit, actions: [read], justification: test}
+  - id: anyone-reads
+    effect: permit
+    actions: [read]
+    when: '!has(resource.properties.status) || resource.properties.status != "archived"'
+    justification: test
   - id: active-is-written-by-users
     effect: permit
     actions: [write]
     when: >-
       (!has(resource.properties.status) || resource.properties.status != "archived")
       && (!has(subject.properties.role) || subject.properties.role != "admin")
+      && subject.id != "bob"
     justification: test
   - id: archived-is-written-by-admins
     effect: permit
@@ -75,6 +85,34 @@ def records() -> tuple[PolicySet, Any]:
     with Checker() as checker:
         found = compile_sources({"p.yaml": POLICY.encode(), "c.yaml": CALLERS.encode()}, checker)
     return found.policy_set(EvaluationLimits()), found.callers
+
+
+# Section "Required Fixture" of the scenario: who and what there is.
+DIRECTORY: dict[str, Any] = {
+    "version": 1,
+    "subjects": [
+        {"type": "user", "id": "alice"},
+        {"type": "user", "id": "bob", "properties": {"role": "admin"}},
+    ],
+    "resources": [
+        {"type": "record", "id": "record-1", "properties": {"status": "active"}},
+        {"type": "record", "id": "record-2", "properties": {"status": "archived"}},
+    ],
+}
+
+
+def searching(
+    directory: Directory, limits: SearchLimits | None = None, secret: bytes | None = None
+) -> Callable[[Telemetry], Searching]:
+    """Searches in this directory."""
+    chosen = limits or SearchLimits()
+
+    def made(telemetry: Telemetry) -> Searching:
+        # Patient: the machine is busy.
+        reader = DirectoryReader(directory, 20.0, telemetry)
+        return Searching(reader, PageTokens(secret, chosen.token_life_s), chosen)
+
+    return made
 
 
 @dataclass
@@ -128,7 +166,8 @@ async def authzen_server(
     """Both doors, over real mutual TLS, deciding about records."""
     policies, callers = records()
     snapshot = now_snapshot(policies={"default": policies}, callers=callers)
-    offer = load_offer(AuthzenSettings(Address("127.0.0.1", 0), base_url), ("default",))
+    settings = AuthzenSettings(Address("127.0.0.1", 0), base_url)
+    offer = load_offer(settings, ("default",), search="searching" in options)
     options = {"snapshot": snapshot, "authzen": offer, **options}
     async with running_server(folder, **options) as running:
         listener = running.server.authzen

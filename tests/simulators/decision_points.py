@@ -34,6 +34,7 @@ from pdp.model import (
     Subject,
 )
 from pdp.policy import PolicyDocument, PolicySet, RuleDocument
+from pdp.search import Searching
 from pdp.server.authzen.pages import Offer
 from pdp.server.listener import Server
 from pdp.snapshot import Denials, Snapshot
@@ -287,6 +288,7 @@ async def running_server(
     reflection: bool = False,
     envoy: bool = False,
     tokens: TokenVerifier | None = None,
+    searching: Callable[[Telemetry], Searching] | None = None,
 ) -> AsyncIterator[RunningServer]:
     """A server on a free port of 127.0.0.1, over real mutual TLS."""
     authority = authority or ThrowawayAuthority(TRUST_DOMAIN)
@@ -310,6 +312,7 @@ async def running_server(
         clock=clock,
         telemetry=telemetry,
         tokens=tokens,
+        searching=None if searching is None else searching(telemetry),
     )
     address = await server.bind(authzen, reflect=reflection, envoy=envoy)
     await server.start()

@@ -18,16 +18,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from email.utils import formatdate
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
 
 from pdp import boundary
-from pdp.batch import Batch, BatchDecisionPoint
+from pdp.batch import Batch
 from pdp.config.settings import Limits
 from pdp.decision_point import Clock
 from pdp.errors import IdentityError, InvalidRequestError
 from pdp.identity.svid import SvidVerifier
 from pdp.model import Caller, Cause, Effect, deny
+from pdp.search import SearchDecisionPoint
+from pdp.search_query import Searched
 from pdp.server.authzen.connection import STATE, Peer
 from pdp.server.authzen.evaluations import admit_item, answers, check_request_id, evaluations
 from pdp.server.authzen.head import (
@@ -43,6 +46,8 @@ from pdp.server.authzen.head import (
 from pdp.server.authzen.messages import JSON, Json, answer, parse_body, question, render
 from pdp.server.authzen.pages import EVALUATION, EVALUATIONS, METADATA, Offer
 from pdp.server.authzen.replies import GoneError, RefusedError, Reply, bad_body
+from pdp.server.authzen.searches import KINDS, query
+from pdp.server.authzen.searches import reply as search_reply
 from pdp.server.batch import QUESTION_WEIGHT
 from pdp.server.overload import Gate
 from pdp.server.pace import Pace
@@ -56,6 +61,8 @@ Answering = Callable[[bytes, Head, Caller, float], Awaitable[Reply]]
 
 # For reading and writing what the deadline of a decision does not cover.
 _WHOLE_CALL_MARGIN_S: Final = 1.0
+# Searches at once, of all callers: beyond them, 503.
+SEARCHES_AT_ONCE: Final = 8
 # Items admitted in a row, so that the event loop is not held for long.
 _ROW: Final = 32
 
@@ -79,7 +86,7 @@ class AuthzenDoor:
 
     def __init__(
         self,
-        decision_point: BatchDecisionPoint,
+        decision_point: SearchDecisionPoint,
         verifier: SvidVerifier,
         gate: Gate,
         pace: Pace,
@@ -105,6 +112,12 @@ class AuthzenDoor:
             EVALUATION.encode(): self._decide_one,
             EVALUATIONS.encode(): self._decide_many,
         }
+        if offer.search:
+            self._asked = dict(self._asked) | {
+                path.encode(): partial(self._search, kind) for path, kind in KINDS.items()
+            }
+        # Searches that are under way.
+        self._searching = 0
         # Bodies that are being read, and as long as they say they are.
         self._arriving = 0
 
@@ -228,6 +241,21 @@ class AuthzenDoor:
         batch = Batch(head.request_id, asked.semantic, questions)
         found = await self._decision_point.answer_batch(batch, caller, deadline)
         return Reply(HTTPStatus.OK, render(answers(found, asked.semantic)))
+
+    async def _search(
+        self, kind: Searched, data: bytes, head: Head, caller: Caller, deadline: float
+    ) -> Reply:
+        asked = query(kind, parse_body(data), head)
+        if self._searching >= SEARCHES_AT_ONCE:
+            # Each is hundreds of decisions: single questions go before them.
+            raise RefusedError(
+                HTTPStatus.SERVICE_UNAVAILABLE, "busy", "too many searches are under way"
+            )
+        self._searching += 1
+        try:
+            return search_reply(await self._decision_point.search(asked, caller, deadline), asked)
+        finally:
+            self._searching -= 1
 
     async def _answered(self, message: Json, head: Head, caller: Caller, deadline: float) -> Reply:
         # (6) The message, then its values.

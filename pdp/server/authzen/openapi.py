@@ -21,18 +21,28 @@ _TEXT: Final[Json] = {"type": "string"}
 _ALL: Final[Json] = {"type": "object"}
 
 
-def openapi(base_url: str, evaluation: str, evaluations: str, metadata: str) -> Json:
+def openapi(
+    base_url: str, evaluations: tuple[str, str], searches: tuple[str, ...], metadata: str
+) -> Json:
     """The document.
 
     Args:
         base_url: the server's.
-        evaluation: path, below the base URL.
-        evaluations: likewise.
+        evaluations: paths, below the base URL: of one question, of many.
+        searches: likewise, for subjects, resources and actions; empty: there are none.
         metadata: path, from the root of the host.
     """
     host = urlsplit(base_url)
     get = _operation("metadata", "What this PDP offers, and where", "Metadata")
     get["servers"] = [{"url": f"{host.scheme}://{host.netloc}"}]
+    single, many = evaluations
+    paths: Json = {
+        single: {"post": _asked("evaluation", "May the subject do this?", "Evaluation")},
+        many: {"post": _asked("evaluations", "Many questions at one moment", "Evaluations")},
+    }
+    for path in searches:
+        noun = path.rpartition("/")[2]
+        paths[path] = {"post": _searched(noun)}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -43,18 +53,19 @@ def openapi(base_url: str, evaluation: str, evaluations: str, metadata: str) -> 
                 "does not come, is a denial. Callers show an X.509-SVID in the TLS handshake."
             ),
         },
-        "servers": [{"url": base_url}],
-        "security": [{"svid": []}],
-        "paths": {
-            evaluation: {"post": _asked("evaluation", "May the subject do this?", "Evaluation")},
-            evaluations: {
-                "post": _asked("evaluations", "Many questions at one moment", "Evaluations")
+        "servers": [
+            {"url": base_url},
+            {
+                "url": base_url + "/{tenant}",
+                "description": "of one tenant, for callers that have several",
+                "variables": {"tenant": {"default": "default"}},
             },
-            metadata: {"get": get},
-        },
+        ],
+        "security": [{"svid": []}],
+        "paths": {**paths, metadata: {"get": get}},
         "components": {
             "securitySchemes": {"svid": {"type": "mutualTLS"}},
-            "schemas": {**_questions(), **_answers()},
+            "schemas": {**_questions(), **_answers(), **_search_schemas()},
         },
     }
 
@@ -81,7 +92,8 @@ def _asked(name: str, summary: str, kind: str) -> Json:
             "in": "header",
             "description": "goes back as it came, and is kept with the record",
             "schema": {"type": "string", "maxLength": _NAME_CHARACTERS_MAX},
-        }
+        },
+        # No parameter of the name `Authorization`: OpenAPI would pass it over.
     ]
     found["requestBody"] = {
         "required": True,
@@ -90,6 +102,17 @@ def _asked(name: str, summary: str, kind: str) -> Json:
     found["responses"] |= {
         "400": _response("the body, its type or a header is wrong", "Failure"),
         "503": _response("more at once than fits the limits of what is in flight", "Failure"),
+    }
+    return found
+
+
+def _searched(noun: str) -> Json:
+    found = _asked(f"search_{noun}", f"Which {noun}s is this permitted for?", "Search")
+    question = _ref(f"{noun.capitalize()}Search")
+    found["requestBody"]["content"][JSON]["schema"] = question
+    found["responses"] |= {
+        "403": _response("the caller may not search", "Failure"),
+        "503": _response("nothing was searched: what was needed was not there", "Failure"),
     }
     return found
 
@@ -157,6 +180,7 @@ def _answers() -> Json:
         obligations=duties,
         advice=duties,
         reason=_TEXT,
+        unlisted_actions={"type": "array", "items": _TEXT},
         reason_user=reasons,
         reason_admin=reasons,
         schema_violation=_TEXT,
@@ -179,7 +203,52 @@ def _answers() -> Json:
             policy_decision_point=_TEXT,
             access_evaluation_endpoint=_TEXT,
             access_evaluations_endpoint=_TEXT,
+            search_subject_endpoint=_TEXT,
+            search_resource_endpoint=_TEXT,
+            search_action_endpoint=_TEXT,
             capabilities={"type": "array", "items": _TEXT},
             signed_metadata=_TEXT,
+        ),
+    }
+
+
+def _search_schemas() -> Json:
+    name = {"type": "string", "minLength": 1, "maxLength": _NAME_CHARACTERS_MAX}
+    # Its id is passed over, whatever it is.
+    wanted = _object(("type",), type=name, properties={"type": "object", "maxProperties": 0})
+    entity, context = _ref("Entity"), _ref("Properties")
+    page = _object((), token=_TEXT, limit={"type": "integer", "minimum": 1, "maximum": INT64_MAX})
+    rest = {"context": context, "page": page}
+    duties = _ref("ResultContext")
+    return {
+        "SubjectSearch": _object(
+            ("subject", "action", "resource"),
+            subject=wanted,
+            action=_ref("Action"),
+            resource=entity,
+            **rest,
+        ),
+        "ResourceSearch": _object(
+            ("subject", "action", "resource"),
+            subject=entity,
+            action=_ref("Action"),
+            resource=wanted,
+            **rest,
+        ),
+        "ActionSearch": _object(("subject", "resource"), subject=entity, resource=entity, **rest),
+        "ResultContext": _object((), obligations={"type": "array"}, advice={"type": "array"}),
+        "SearchAnswer": _object(
+            ("results", "page", "context"),
+            results={
+                "type": "array",
+                "items": {
+                    "anyOf": [
+                        _object(("type", "id"), type=name, id=name, context=duties),
+                        _object(("name",), name=name, context=duties),
+                    ]
+                },
+            },
+            page=_object(("next_token",), next_token=_TEXT, count={"type": "integer"}),
+            context=_ref("Context"),
         ),
     }
