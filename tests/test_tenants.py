@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -26,7 +27,9 @@ from pdp.callers import CallerEntry, CallerPolicy
 from pdp.decision_point import DecisionPoint
 from pdp.errors import BundleRefusedError
 from pdp.model import Action, Caller, Cause, Decision, Effect, Request, Resource, Subject
+from pdp.server.poll_log import PollLog
 from pdp.snapshot import Snapshot
+from pdp.telemetry import Telemetry
 from tests.simulators import repository as simulator
 from tests.simulators.bundle_reader import Reader
 from tests.simulators.decision_points import MemoryRecorder
@@ -419,6 +422,32 @@ def test_a_tenants_slow_target_takes_its_own_time_only(
         two.state = two.folder / "another"
         result = two.start()
         assert not result.verified
+
+
+def test_a_tenant_that_falls_behind_is_told_once(two: Reader) -> None:
+    """Its role expires without any new revision: one warning, and one line when it is back."""
+    two.repository.publish_targets(ACME, expires=datetime.now(UTC) + timedelta(seconds=90))
+    two.serve()
+    two.start()
+    out = io.StringIO()
+    log = PollLog(Telemetry(out, two.clock))
+    log.take(two.poll())
+    two.clock.offset_s = 91
+    for _ in range(3):
+        result = two.poll()
+        assert result.outcome == "unchanged"
+        log.take(result)
+    assert asked_of(two, "default")
+    assert asked_of(two, "acme").cause is Cause.STALE
+    two.repository.publish_targets(ACME)
+    two.serve()
+    log.take(two.poll())
+    assert asked_of(two, "acme").cause is Cause.RULE
+    events = [json.loads(line) for line in out.getvalue().splitlines()]
+    told = [each["event"] for each in events]
+    assert told == ["bundle_unchanged", "bundle_unchanged", "tenant_behind", "bundle_updated"]
+    assert events[2]["tenant"] == "acme"
+    assert "the role `policies/acme` expired" in events[2]["detail"]
 
 
 def test_denials_reach_a_tenant_that_is_left_behind(two: Reader) -> None:

@@ -31,8 +31,8 @@ what `fresh_until` is for).
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from tuf.api.exceptions import DownloadError, DownloadLengthMismatchError, RepositoryError
@@ -69,10 +69,12 @@ class PollResult:
             stays until its `fresh_until`. Of several tenants some may have
             been verified and some not: `detail` names those.
         detail: one line for the log.
+        troubles: what is wrong with single tenants, by name; the others go on.
     """
 
     outcome: PollOutcome
     detail: str
+    troubles: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def verified(self) -> bool:
@@ -196,20 +198,21 @@ class BundleKeeper:
             raise BundleRefusedError(result.detail) from error
         if result.outcome != "unreachable":
             return result
-        return PollResult("unreachable", f"{result.detail}; {self._fall_back(folder)}")
+        told, troubles = self._fall_back(folder)
+        return PollResult("unreachable", f"{result.detail}; {told}", troubles)
 
-    def _fall_back(self, folder: MemoryFolder) -> str:
+    def _fall_back(self, folder: MemoryFolder) -> tuple[str, Mapping[str, str]]:
         """The store is down: what was kept goes through the same steps as if it were the store."""
         timestamp = self._kept.roles.get("timestamp")
         if timestamp is None:
-            return "there is no bundle, and none was kept"
+            return "there is no bundle, and none was kept", {}
         deadline = Deadline(self._settings.poll_time_max_s)
         result, _ = self._attempt(
             folder, KeptStore({"metadata/timestamp.json": timestamp}, deadline)
         )
         if result.verified:
-            return f"going on with what was kept: {result.detail}"
-        return f"there is no bundle: what was kept cannot be used: {result.detail}"
+            return f"going on with what was kept: {result.detail}", result.troubles
+        return f"there is no bundle: what was kept cannot be used: {result.detail}", {}
 
     def _attempt(self, folder: MemoryFolder, store: Store) -> tuple[PollResult, Exception | None]:
         """One load and its outcome; whatever happens, the last good snapshot is intact."""
@@ -221,10 +224,14 @@ class BundleKeeper:
             return _explain(error, store.last), error
         fresh = f"fresh until {freshness.shown(snapshot.fresh_until_ns)}"
         detail = f"revision {snapshot.ref.revision}, {fresh}"
-        for tenant, why in sorted((self._loaded.troubles if self._loaded else {}).items()):
-            detail += f"; tenant `{tenant}` {_standing(snapshot, tenant)}: {_line(why)[:200]}"
+        found = sorted((self._loaded.troubles if self._loaded else {}).items())
+        troubles = {
+            tenant: f"{_standing(snapshot, tenant)}: {_line(why)[:200]}" for tenant, why in found
+        }
+        for tenant, why in troubles.items():
+            detail += f"; tenant `{tenant}` {why}"
         updated = before is None or before.ref != snapshot.ref
-        return PollResult("updated" if updated else "unchanged", detail), None
+        return PollResult("updated" if updated else "unchanged", detail, troubles), None
 
     def _load(self, folder: MemoryFolder, store: Store) -> Snapshot:
         settings, memory, now_ns = self._settings, self._memory, self._clock_ns()

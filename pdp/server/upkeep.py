@@ -14,7 +14,7 @@ from pdp.decision_point import Clock, SnapshotSource
 from pdp.identity.rotation import SETTLE_S, IdentityFiles, Look
 from pdp.identity.server_svid import ServerSvid
 from pdp.server.listener import Server
-from pdp.server.poll_log import tell_poll
+from pdp.server.poll_log import PollLog
 from pdp.telemetry import Telemetry
 from pdp.values import NANOS
 
@@ -38,7 +38,7 @@ async def poll_forever(
     Nothing ends this but cancellation: a PDP that stopped polling would deny
     everything within the hour, and say why, but need not.
     """
-    outcome = ""
+    log = PollLog(telemetry)
     while True:
         await asyncio.sleep(interval_s)
         try:
@@ -47,10 +47,7 @@ async def poll_forever(
         except Exception as error:  # noqa: BLE001 the next poll may fare better
             telemetry.log("error", "poll_failed", error=type(error).__name__, detail=str(error))
             continue
-        if result.outcome != "unchanged" or outcome != "unchanged":
-            tell_poll(telemetry, result)
-        telemetry.count("polls", result.outcome)
-        outcome = result.outcome
+        log.take(result)
 
 
 class IdentityWatch:

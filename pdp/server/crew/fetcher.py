@@ -21,7 +21,7 @@ from pdp.server.crew.letters import Letter
 from pdp.server.crew.link import ParentLink
 from pdp.server.crew.order import Order
 from pdp.server.metrics.shared import SharedFigures
-from pdp.server.poll_log import tell_poll
+from pdp.server.poll_log import PollLog, tell_poll
 from pdp.telemetry import Telemetry
 
 
@@ -60,7 +60,7 @@ async def _fetch(
     result = await asyncio.to_thread(keeper.start)
     tell_poll(telemetry, result)
     link.say(say="ready", outcome=result.outcome)
-    outcome = result.outcome
+    log = PollLog(telemetry)
     while not told_to_end.is_set():
         with suppress(TimeoutError):
             await asyncio.wait_for(told_to_end.wait(), settings.poll_interval_s)
@@ -70,11 +70,8 @@ async def _fetch(
         except Exception as error:  # noqa: BLE001 the next poll may fare better
             telemetry.log("error", "poll_failed", error=type(error).__name__, detail=str(error))
             continue
-        if result.outcome != "unchanged" or outcome != "unchanged":
-            tell_poll(telemetry, result)
-        telemetry.count("polls", result.outcome)
-        outcome = result.outcome
-        link.say(say="polled", outcome=outcome)
+        log.take(result)
+        link.say(say="polled", outcome=result.outcome)
     for task in tasks:
         task.cancel()
 
