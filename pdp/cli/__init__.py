@@ -28,6 +28,7 @@ COMMANDS = (
     "serve",
     "health",
     "authorize",
+    "failsafe",
     "audit",
     "config",
     "authzen",

@@ -41,10 +41,22 @@ class FiringRange:
             "foreign": self.foreign.issue("pdp", dns_names=["localhost"]),
             "elsewhere": self.authority.issue("pdp", dns_names=["elsewhere.example.org"]),
             "nameless": self.authority.issue("pdp"),
+            # As a client sees a PDP whose clock is an hour ahead of its own.
+            "not_yet_valid": self.authority.issue(
+                "pdp",
+                dns_names=["localhost"],
+                lifetime=timedelta(hours=2),
+                started=timedelta(hours=-1),
+            ),
         }
+        self._good = good
         self.pdp = ScriptedPdp(
             {name: (svid, self.authority.bundle_pem) for name, svid in served.items()}
         )
+
+    def another(self) -> ScriptedPdp:
+        """A PDP of its own process, to be stopped or killed."""
+        return ScriptedPdp({"good": (self._good, self.authority.bundle_pem)})
 
     def _issue(self, name: str, svid: IssuedSvid) -> None:
         svid.write(self.folder, name)

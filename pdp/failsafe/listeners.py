@@ -123,13 +123,22 @@ class SilentAfterTls(Listener):
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.load_cert_chain(certificate, key)
         self._context.load_verify_locations(trust_bundle)
-        self._context.verify_mode = ssl.CERT_REQUIRED
+        # Clients of other protocols show none; ours always do.
+        self._context.verify_mode = ssl.CERT_OPTIONAL
         self._context.set_alpn_protocols(["h2"])
 
     def handle(self, connection: socket.socket) -> None:
         """Shake hands, then read on."""
-        with self.keeping(self._context.wrap_socket(connection, server_side=True)) as talking:
-            self.hold(talking)
+        with contextlib.closing(self._context.wrap_socket(connection, server_side=True)) as wrapped:
+            self._open.add(wrapped)
+            try:
+                self.talk(wrapped)
+            finally:
+                self._open.discard(wrapped)
+
+    def talk(self, connection: ssl.SSLSocket) -> None:
+        """Say nothing."""
+        self.hold(connection)
 
 
 @dataclass(frozen=True)

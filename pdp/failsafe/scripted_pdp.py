@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import grpc
 
 from pdp.authoring.throwaway import IssuedSvid
 from pdp.failsafe.answers import (
+    BATCH_OVERSIZE_BYTES,
     BATCH_SPOILED,
     BOMB_BYTES,
     MANGLED,
@@ -27,6 +29,7 @@ from pdp.failsafe.answers import (
     VARIED,
     honest_batch,
     honest_permit,
+    told_by,
     varint,
 )
 from pdp.v1 import authorization_pb2 as pb
@@ -37,6 +40,8 @@ class Script:
 
     def __init__(self) -> None:
         self.seen: set[str] = set()
+        # The honest answer to the question before: what an attacker would have kept.
+        self._kept = b""
 
     async def answer(
         self, received: bytes, context: grpc.aio.ServicerContext[bytes, bytes]
@@ -44,7 +49,7 @@ class Script:
         """One call."""
         request = pb.AuthorizeRequest.FromString(received)
         answer = honest_permit(request, received)
-        name = request.action.name
+        name = told_by(request)
         if name in SPOILED or name in VARIED:
             (SPOILED | VARIED)[name](answer)
         async for message in self._said(
@@ -58,9 +63,13 @@ class Script:
         """One batch."""
         request = pb.AuthorizeBatchRequest.FromString(received)
         answer = honest_batch(request, received)
-        name = request.items[-1].action.name
-        if name in BATCH_SPOILED:
-            BATCH_SPOILED[name](answer)
+        name = told_by(request.items[-1])
+        # What spoils an answer alone spoils the last one of a batch.
+        spoil = BATCH_SPOILED.get(name) or BATCH_SPOILED.get(f"last_{name}")
+        if spoil is not None:
+            spoil(answer)
+        if name == "oversize":
+            answer.items[-1].rules.append("r" * BATCH_OVERSIZE_BYTES)
         async for message in self._said(
             name, request.request_id, answer.SerializeToString(), context
         ):
@@ -116,6 +125,10 @@ class Script:
         elif name == "bomb":
             context.set_compression(grpc.Compression.Gzip)
             honest += b"\x32" + varint(BOMB_BYTES) + bytes(BOMB_BYTES)
+        elif name == "replayed":
+            honest, self._kept = self._kept, honest
+        else:
+            self._kept = honest
         yield honest
         if name == "status_after_permit":
             await context.abort(_status(int(argument)), "after a permit")
@@ -223,6 +236,8 @@ class ScriptedPdp:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            # Broken handshakes are what it is for; gRPC would tell of each.
+            env={**os.environ, "GRPC_VERBOSITY": "NONE"},
         )
         stdin, stdout = self._pipes()
         stdin.write(json.dumps(self._listeners) + "\n")
