@@ -16,19 +16,21 @@ if TYPE_CHECKING:
 
 HELP = """Does a client fail safe? Drive it through everything that can go wrong.
 
-ADAPTER is a program that asks through the client under test and says what came of it,
-a JSON object a line (docs/failsafe.md). A PDP that misbehaves on command stands at the other
-end: wrong answers, wrong frames, wrong certificates, cut connections, dead processes. The client
-passes with no permit, no hang, and every call within its budget and two seconds; and if the
-honest PDP's permits and denials get through.
+ADAPTER is a program that asks through the client under test and says what
+came of it, a JSON object a line (docs/failsafe.md). A PDP that misbehaves
+on command stands at the other end: wrong answers, wrong frames, wrong
+certificates, cut connections, dead processes. The client passes with no
+permit, no hang, and every call within its budget and two seconds; and if
+the honest PDP's permits and denials get through.
 
 \b
-  pdp failsafe -- python clients/python/failsafe_adapters/ours.py threads
+  pdp failsafe -- python failsafe_adapters/ours.py threads
   pdp failsafe --only killed --only stopped -- ./adapter
   pdp failsafe --rounds 20 --step 1 -- ./adapter
   pdp failsafe --list
 
-Exit code: 0 it passes, 1 it does not, 2 something is wrong with what was given.
+Exit code: 0 it passes, 1 it does not, 2 something is wrong with what was
+given.
 """
 
 
