@@ -378,14 +378,18 @@ class DecisionPoint:
                 attributes = attributes_read(call.rules, admitted.attributes, call.now_ns)
             if full and token is not None:
                 attributes["token"] = dict(token.claims)
-        if received is None:
-            digest, message = b"" if admitted is None else canonical_digest(admitted), b""
+        http = call.question if isinstance(call.question, HttpQuestion) else None
+        message = b""
+        if http is not None:
+            digest = http.digest
+        elif received is None:
+            digest = b"" if admitted is None else canonical_digest(admitted)
         else:
             digest, message = received.digest, kept(received.message, admitted) if full else b""
-        http = call.question.facts() if isinstance(call.question, HttpQuestion) else None
+        facts = None if http is None else http.facts()
         known = admitted is not None
         completion = None if admitted is None else admitted.completion
         return Evidence(
-            call.recorded, call.caller, attributes, digest, message, known, token, http, completion,
-            full=full,
+            call.recorded, call.caller, attributes, digest, message, known, token, facts,
+            completion, full=full,
         )  # fmt: skip

@@ -59,6 +59,7 @@ class HttpQuestion:
         limits: what a question may be at most.
         tenant: as the proxy's own configuration says; empty: its only one.
         request_id: as the proxy says.
+        digest: SHA-256 of the proxy's message, for the record.
         request: what is asked, as far as it is known.
         route: that made the question.
         mapping: whose route it is.
@@ -69,6 +70,7 @@ class HttpQuestion:
     limits: InputLimits
     tenant: str = ""
     request_id: str = ""
+    digest: bytes = b""
     request: Request = field(init=False)
     route: str = field(default="", init=False)
     mapping: HttpMapping | None = field(default=None, init=False)
@@ -89,6 +91,9 @@ class HttpQuestion:
             now_ns: nanoseconds since the epoch.
             verify: of the decision point.
         """
+        # A question whose attributes are fetched is read twice: nothing of the first time stays.
+        self.request = _unread(self.tenant, self.request_id)
+        self.route, self.mapping, self.wants_token = "", None, False
         allowed = snapshot.callers.tenants(self.caller.spiffe_id)
         if snapshot.denials.denies_caller(self.caller) or not allowed:
             # As in `pdp.admission`: a stranger learns nothing of tenants and routes.

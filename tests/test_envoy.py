@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import hashlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from pdp import http_question
 from pdp.audit.entry import Capture
 from pdp.authoring.throwaway import ThrowawayAuthority
 from pdp.config.settings import Limits, TlsSettings
+from pdp.fetched import Fetched, FetchOutcome
+from pdp.fetching import Asked
 from pdp.http_mapping import DECISION_HEADER, OVERRIDES, UpstreamSource
 from pdp.identity.server_svid import load_server_svid
 from pdp.identity.svid import load_trust_bundle
@@ -58,6 +61,7 @@ from tests.simulators.envoy_door import (
     workload,
 )
 from tests.simulators.token_issuer import TokenIssuer, file_keys
+from tests.test_fetching import provided
 
 ALLOWED = (200, "RULE")
 WORKLOADS = dataclasses.replace(ENTRY, asserts=("user", "workload"))
@@ -123,6 +127,8 @@ def test_the_record_names_door_and_request_without_secrets() -> None:
         assert (record.subject.id, record.action, record.resource_id) == ("alice", "read", "7")
         assert record.caller.spiffe_id == PEP
         assert record.request_id == "0b1c"
+        assert record.request_digest == hashlib.sha256(check.SerializeToString()).digest()
+        assert not record.request
         if capture is Capture.ATTRIBUTES:
             assert b"s3cret" not in record.SerializeToString()
         record.ClearField("attributes")
@@ -629,6 +635,43 @@ def test_a_token_is_verified_by_the_decision_point_alone(
 
     monkeypatch.setattr(http_question.HttpQuestion, "translate", fooled)
     assert desk.told("Bearer a.b.c") == ALLOWED
+
+
+# -- attributes that nobody sends ----------------------------------------------------------
+
+
+class Directory:
+    """Says who is a clerk; remembers whom it was asked about."""
+
+    def __init__(self, clerks: frozenset[str]) -> None:
+        self.clerks = clerks
+        self.asked: list[tuple[str, str]] = []
+
+    async def fetch(self, asked: Collection[Asked], deadline: float) -> Mapping[Asked, Fetched]:
+        """As `AttributeSource`."""
+        assert deadline
+        self.asked += [(each.type, each.id) for each in asked]
+        return {
+            each: Fetched(
+                each.provider,
+                FetchOutcome.FETCHED,
+                {"roles": ["clerk"] if each.id in self.clerks else []},
+            )
+            for each in asked
+        }
+
+
+def test_providers_are_asked_about_the_subject_of_the_mapping() -> None:
+    """What they say decides; a body that says it too is denied, as through every door."""
+    directory = Directory(frozenset({"alice"}))
+    bench = Bench(policies=provided(), attributes=directory)
+    assert bench.told() == ALLOWED
+    assert bench.told(check_request(headers={"x-subject": "bob"})) == (403, "DEFAULT")
+    assert directory.asked == [("user", "alice"), ("user", "bob")]
+    body = json.loads(_BODY) | {"action": "read"}
+    body["subject"] = {"id": "bob", "properties": {"roles": ["clerk"]}}
+    assert bench.told(with_body(json.dumps(body).encode()))[0] == 403
+    assert Bench(policies=provided()).told()[0] == 403
 
 
 # -- over the wire ------------------------------------------------------------------------------

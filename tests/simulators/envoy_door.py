@@ -17,6 +17,7 @@ from pdp.callers import CallerEntry
 from pdp.cel.limits import EvaluationLimits
 from pdp.config.settings import Limits
 from pdp.decision_point import DecisionPoint
+from pdp.fetching import AttributeSource
 from pdp.http_mapping import HttpMapping
 from pdp.identity.svid import SvidVerifier, load_trust_bundle
 from pdp.identity.token import TokenVerifier
@@ -126,6 +127,8 @@ class Bench:
         capture: Capture = Capture.ATTRIBUTES,
         clock: HandClock | None = None,
         unmapped: bool = False,
+        policies: PolicySet | None = None,
+        attributes: AttributeSource | None = None,
     ) -> None:
         self.clock = clock or HandClock(wall=time.time_ns())
         made = make_snapshot(
@@ -133,7 +136,7 @@ class Bench:
             clock_mark_ns=self.clock.wall - HOUR_NS,
             callers=callers,
             denials=denials,
-            tenants={"default": _POLICIES},
+            tenants={"default": policies or _POLICIES},
         )
         mappings = {} if unmapped else {"default": mapping or mapping_of()}
         self.snapshot: Snapshot = dataclasses.replace(made, mappings=mappings)
@@ -149,6 +152,7 @@ class Bench:
             clock=self.clock,
             telemetry=self.telemetry,
             tokens=tokens,
+            attributes=attributes,
         )
         self.verifier = SvidVerifier(load_trust_bundle(TRUST_DOMAIN, AUTHORITY.bundle_pem))
         self.native = AuthorizationDoor(

@@ -17,6 +17,7 @@ for Envoy a failure of the service, which it may be told to ignore.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from typing import Final
 
 from pdp.config.settings import Limits
@@ -138,7 +139,8 @@ class EnvoyDoor:
             request_id = _request_id(http)
         except InvalidRequestError as error:
             http = error
-        return HttpQuestion(http, caller, self._limits.input, tenant, request_id)
+        digest = hashlib.sha256(message).digest()
+        return HttpQuestion(http, caller, self._limits.input, tenant, request_id, digest)
 
     def _identify(self, pem: bytes) -> tuple[str, str]:
         found = self._verifier.identify(pem, b"", self._clock.wall_ns())
