@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,13 +21,17 @@ from pdp.admission import Denials
 from pdp.callers import CallerEntry
 from pdp.config.settings import Address, AuthzenSettings
 from pdp.decision_point import SystemClock
+from pdp.fetched import Fetched, FetchOutcome
+from pdp.fetching import Asked
 from pdp.identity.svid import parse_spiffe_id
 from pdp.model import Action, Caller, Decision, Request, Resource, Subject
+from pdp.provided import ProviderDocument
+from pdp.schema import Kind, Property, Schema, SchemaDocument, Target
 from pdp.server.authzen.pages import load_offer
 from pdp.v1 import authorization_pb2 as pb
 from pdp.v1.ext_authz_pb2 import EnvoyCheckResponse
 from pdp.value_codec import value_to_pb
-from pdp.values import NANOS
+from pdp.values import NANOS, Value
 from tests.conftest import ROOT
 from tests.simulators.authzen import BASE_URL, EVALUATION, EVALUATIONS, AuthzenServer
 from tests.simulators.certificates import TRUST_DOMAIN
@@ -36,6 +40,7 @@ from tests.simulators.decision_points import (
     RunningServer,
     make_snapshot,
     now_snapshot,
+    policies,
     running_server,
 )
 from tests.simulators.envoy import CHECK, EVERY_QUESTION, mapping_of, told, with_body
@@ -70,6 +75,32 @@ CALLERS = (
     _entry("pep"), _entry("reader", ("read",)), _entry("machines", subjects="machine"), _PROVING
 )  # fmt: skip
 _ISSUER = TokenIssuer()
+
+
+# Which roles a machine has, its registry says, and nobody else.
+_ROLES = Schema(frozenset({Kind.LIST}), items=Schema(frozenset({Kind.STRING})))
+ROBOTS = SchemaDocument(
+    Target.SUBJECT,
+    "machine",
+    Schema(frozenset({Kind.MAP}), properties=(Property("roles", False, _ROLES),), open=True),
+)
+REGISTRY = ProviderDocument("registry", Target.SUBJECT, "machine", ("roles",), 0)
+
+
+class RegistryOfMachines:
+    """Knows `press`, which is a manager, and `drill`, which is none; is silent about `mute`."""
+
+    async def fetch(self, asked: Collection[Asked], deadline: float) -> Mapping[Asked, Fetched]:
+        """As `pdp.fetching.AttributeSource`."""
+        return {each: self._said(each) for each in asked}
+
+    @staticmethod
+    def _said(asked: Asked) -> Fetched:
+        roles: dict[str, list[Value]] = {"press": ["manager"], "drill": []}
+        if asked.id in roles:
+            return Fetched(asked.provider, FetchOutcome.FETCHED, {"roles": roles[asked.id]})
+        silent = FetchOutcome.LATE if asked.id == "mute" else FetchOutcome.UNKNOWN
+        return Fetched(asked.provider, silent)
 
 
 def _token(words: dict[str, Any] | str) -> str:
@@ -122,12 +153,22 @@ async def house(folder: Path) -> AsyncIterator[House]:
         ),
     )
     mappings = {"default": mapping_of(EVERY_QUESTION)}
-    snapshot = now_snapshot(callers=made.callers, denials=made.denials, mappings=mappings)
+    snapshot = now_snapshot(
+        callers=made.callers,
+        denials=made.denials,
+        mappings=mappings,
+        policies={"default": policies([ROBOTS], [REGISTRY])},
+    )
     offer = load_offer(AuthzenSettings(Address("127.0.0.1", 0), BASE_URL))
     # By the machine's clock, as the server; roles stand in a claim.
     tokens = verifier(folder, clock=SystemClock(), roles_claim=("roles",))
     async with running_server(
-        folder, snapshot=snapshot, authzen=offer, tokens=tokens, envoy=True
+        folder,
+        snapshot=snapshot,
+        authzen=offer,
+        tokens=tokens,
+        attributes=RegistryOfMachines(),
+        envoy=True,
     ) as running:
         assert running.server.authzen is not None
         url = f"https://localhost:{running.server.authzen.address.port}"
@@ -294,7 +335,8 @@ async def ext_authz(place: House, asked: Request, caller: str) -> Answered:
     Envoy is told no rules and no obligations: those are in the record. A permit with an obligation
     that is none of Envoy's does not go on.
     """
-    how = "bearer" if asked.subject_token else "asserted"
+    how = {"machine": "machine"}.get(asked.subject.type, "asserted")
+    how = "bearer" if asked.subject_token else how
     body = {
         "subject": {"id": asked.subject.id, "properties": asked.subject.properties},
         "action": asked.action.name,

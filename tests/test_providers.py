@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 import sys
 import threading
@@ -28,7 +29,7 @@ from pdp.providers.breaker import Breaker, Bulkhead
 from pdp.providers.desk import Counter, ProviderDesk
 from pdp.providers.in_python import PythonProvider
 from pdp.providers.opening import open_providers
-from pdp.providers.over_http import HttpProvider
+from pdp.providers.over_http import HttpProvider, answer_of
 from pdp.providers.over_sql import SqlProvider
 from pdp.providers.settings import (
     HttpSource,
@@ -40,7 +41,7 @@ from pdp.providers.settings import (
 )
 from pdp.schema import Target
 from pdp.telemetry import Telemetry
-from pdp.values import NANOS, Timestamp
+from pdp.values import NANOS, Timestamp, canonical
 from tests.simulators.attribute_services import AttributeService, attribute_service, service_process
 from tests.simulators.decision_points import HandClock, ShiftedClock
 
@@ -208,6 +209,37 @@ def test_without_encoding_an_id_would_choose_the_path(
     monkeypatch.setattr("pdp.providers.over_http.quote", lambda text, safe="": text)
     HttpProvider(service.source("/users/{id}/hr")).ask(replace(ASKED, id="x/all?y="), LONG_S)
     assert service.behaviour.seen == ["/users/x/all?y=/hr"]
+
+
+_JSONISH = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=4)
+    ),
+    max_leaves=20,
+)
+
+
+@given(
+    st.binary(max_size=200)
+    | st.dictionaries(st.sampled_from(["grade", "suspended", "x"]), _JSONISH).map(
+        lambda value: json.dumps(value).encode()
+    )
+)
+@settings(max_examples=400, deadline=None)
+def test_no_answer_is_anything_but_values_within_the_limits_or_a_failure(data: bytes) -> None:
+    """Whatever the bytes: plain values of attributes that were asked for, or WRONG."""
+    counter = Counter(
+        ProviderSettings("hr", PythonSource("x")), Says(), InputLimits(), HandClock(), QUIET
+    )
+    try:
+        found = counter._judged(ASKED, answer_of(data, 65_536))
+    except ProviderError as error:
+        wrong = error.outcome is FetchOutcome.WRONG
+        assert wrong, error  # noqa: PT017 any other exception fails the test
+        return
+    assert found.keys() <= set(ASKED.attributes)
+    canonical(found)
 
 
 # -- SQL -------------------------------------------------------------------------------------

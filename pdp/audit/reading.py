@@ -109,9 +109,15 @@ def _decision(decision: audit_pb2.DecisionRecord) -> str:
     resource = f"{decision.resource_type}:{decision.resource_id}"
     http = decision.http
     asked = f" for {http.method} {http.host}{http.path}" if decision.HasField("http") else ""
+    failed = [
+        f"{each.provider} {_name(audit_pb2.ProviderAnswer.Outcome, each.outcome, 'OUTCOME_')}"
+        for each in decision.providers
+        if each.outcome != audit_pb2.ProviderAnswer.OUTCOME_FETCHED
+    ]
+    without = f" without {', '.join(failed)}" if failed else ""
     return (
         f"{effect}({cause}) {decision.subject.type}:{decision.subject.id} {decision.action} "
-        f"{resource}{rules}{violation}{asked} by {decision.caller.spiffe_id} "
+        f"{resource}{rules}{violation}{asked}{without} by {decision.caller.spiffe_id} "
         f"({decision.decision_id})"
     )
 

@@ -160,8 +160,9 @@ def _verified_archive(
     from pdp.errors import BundleUnreachableError
 
     with tempfile.TemporaryDirectory(prefix="pdp-verify-") as folder:
+        # Which providers a PDP is configured for, nobody knows here.
         settings = BundleSettings(
-            source, root, Path(folder) / "state", revision_floor, tenants=(tenant,)
+            source, root, Path(folder) / "state", revision_floor, tenants=(tenant,), providers=None
         )
         keeper = BundleKeeper(settings, EvaluationLimits(), time.time_ns)
         try:

@@ -95,7 +95,8 @@ class Counter:
         try:
             return admit_values(wanted, self._limits)
         except InvalidRequestError as error:
-            raise ProviderError(FetchOutcome.WRONG, f"`{error.field}` {error.reason}") from None
+            # Not where: keys of what it said are what it said.
+            raise ProviderError(FetchOutcome.WRONG, f"a value {error.reason}") from None
 
     def _in_thread(self, asked: Asked) -> asyncio.Future[Mapping[str, Any]]:
         """Ask in a thread of its own; its place is free when it has ended, not before.

@@ -68,11 +68,7 @@ class HttpProvider:
             raise ProviderError(FetchOutcome.WRONG, type(error).__name__) from None
         finally:
             connection.close()
-        try:
-            return parse_object(data, self._settings.answer_bytes_max, fractions=True)
-        except StrictJsonError as error:
-            # Its words may quote a key or a number of the answer.
-            raise ProviderError(FetchOutcome.WRONG, _first_words(error)) from None
+        return answer_of(data, self._settings.answer_bytes_max)
 
     def close(self) -> None:
         """Nothing is kept open."""
@@ -114,6 +110,19 @@ class HttpProvider:
         if expected is not None and len(found) != expected:
             raise ProviderError(FetchOutcome.DOWN, "the connection ended in the middle")
         return bytes(found)
+
+
+def answer_of(data: bytes, bytes_max: int) -> Mapping[str, Any]:
+    """The JSON object in an answer.
+
+    Raises:
+        ProviderError: it is none, or not one with one meaning.
+    """
+    try:
+        return parse_object(data, bytes_max, fractions=True)
+    except StrictJsonError as error:
+        # Its words may quote a key or a number of the answer.
+        raise ProviderError(FetchOutcome.WRONG, _first_words(error)) from None
 
 
 def _check(response: http.client.HTTPResponse) -> None:

@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 import io
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from pdp.callers import CallerEntry, CallerPolicy
 from pdp.cel.limits import EvaluationLimits
 from pdp.config.settings import Address, Limits, TlsSettings
 from pdp.errors import SpoolError, SpoolSuppressedError
+from pdp.fetching import AttributeSource
 from pdp.identity.server_svid import load_server_svid
 from pdp.identity.token import TokenVerifier
 from pdp.model import (
@@ -34,6 +35,8 @@ from pdp.model import (
     Subject,
 )
 from pdp.policy import PolicyDocument, PolicySet, RuleDocument
+from pdp.provided import ProviderDocument
+from pdp.schema import SchemaDocument
 from pdp.search import Searching
 from pdp.server.authzen.pages import Offer
 from pdp.server.listener import Server
@@ -167,7 +170,9 @@ def rule(
 WATERMARK = Obligation("mark", "watermark", {"text": "confidential", "size": 12})
 
 
-def policies() -> PolicySet:
+def policies(
+    schemas: Sequence[SchemaDocument] = (), providers: Sequence[ProviderDocument] = ()
+) -> PolicySet:
     """Anyone reads documents, with a watermark; managers write; nobody destroys."""
     document = PolicyDocument(
         name="documents",
@@ -182,7 +187,7 @@ def policies() -> PolicySet:
             rule("nobody-destroys", Effect.DENY, ("destroy",)),
         ),
     )
-    return PolicySet([document], EvaluationLimits())
+    return PolicySet([document], EvaluationLimits(), schemas, providers)
 
 
 _POLICIES = policies()
@@ -288,6 +293,7 @@ async def running_server(
     reflection: bool = False,
     envoy: bool = False,
     tokens: TokenVerifier | None = None,
+    attributes: AttributeSource | None = None,
     searching: Callable[[Telemetry], Searching] | None = None,
 ) -> AsyncIterator[RunningServer]:
     """A server on a free port of 127.0.0.1, over real mutual TLS."""
@@ -312,6 +318,7 @@ async def running_server(
         clock=clock,
         telemetry=telemetry,
         tokens=tokens,
+        attributes=attributes,
         searching=None if searching is None else searching(telemetry),
     )
     address = await server.bind(authzen, reflect=reflection, envoy=envoy)

@@ -88,6 +88,10 @@ EVERY_QUESTION = "kind: http_mapping\nbody: json\nroutes:\n" + "".join(
             "asserted",
             "{type: user, id: http.body.subject.id, properties: http.body.subject.properties}",
         ),
+        (
+            "machine",
+            "{type: machine, id: http.body.subject.id, properties: http.body.subject.properties}",
+        ),
         ("bearer", "{token: bearer, properties: http.body.subject.properties}"),
     )
 )
