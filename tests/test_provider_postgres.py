@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pg8000.dbapi  # type: ignore[import-untyped]
+import pg8000.dbapi
 import pytest
 
 from pdp.fetched import FetchOutcome
