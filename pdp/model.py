@@ -109,7 +109,7 @@ _NO_CONTEXT: Final[Properties] = {}
 
 @dataclass(frozen=True)
 class Request:
-    """One question. `tenant` empty means the caller's only one.
+    """One question. `tenant` empty means the one that is configured.
 
     `explain` asks why, and is no part of what is asked: the answer is the same.
     """

@@ -405,6 +405,8 @@ def test_build_refuses_what_publishing_would(shell: Shell) -> None:
     """Whose bundle it is, is known at build: the caller policy is judged there."""
     assert shell.run("init", "--tenant", "acme", "--caller", CALLER, "--small-team") == 0
     (shell.folder / "policies" / "documents.yaml").write_text(POLICY)
+    assert shell.run("verify") == 1
+    assert "no `policies/acme/bundle.tar`" in shell.output
     assert shell.run("add-tenant", "globex") == 0
     assert shell.run("build") == 2
     assert "say which with `--tenant`" in shell.output
@@ -413,6 +415,8 @@ def test_build_refuses_what_publishing_would(shell: Shell) -> None:
     assert not (shell.folder / "bundle.tar").exists()
     assert shell.run("build", "--tenant", "acme") == 0
     read_bundle((shell.folder / "bundle.tar").read_bytes(), ArchiveLimits())
+    assert shell.run("verify") == 2
+    assert "several tenants (acme, globex)" in shell.output
     assert shell.run("verify", "--tenant", "acne") == 1
     assert "(emergency, policies/acme, policies/globex)" in shell.output
 

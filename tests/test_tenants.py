@@ -20,10 +20,11 @@ from tuf.api.metadata import TargetFile, Targets
 
 from pdp.audit.batch_entry import single_entries
 from pdp.batch import Batch, BatchDecisionPoint, Semantic
-from pdp.bundle import freshness, tenants, trust
+from pdp.bundle import BundleFollower, BundleSettings, freshness, tenants, trust
 from pdp.bundle.store import Store
 from pdp.call import Answer
 from pdp.callers import CallerEntry, CallerPolicy
+from pdp.cel.limits import EvaluationLimits
 from pdp.decision_point import DecisionPoint
 from pdp.errors import BundleRefusedError
 from pdp.model import Action, Caller, Cause, Decision, Effect, Request, Resource, Subject
@@ -448,6 +449,31 @@ def test_a_tenant_that_falls_behind_is_told_once(two: Reader) -> None:
     assert told == ["bundle_unchanged", "bundle_unchanged", "tenant_behind", "bundle_updated"]
     assert events[2]["tenant"] == "acme"
     assert "the role `policies/acme` expired" in events[2]["detail"]
+
+
+def test_workers_keep_tenants_apart_too(two: Reader) -> None:
+    """What a worker verifies again: one that runs keeps the tenant's bundle, a new one has none."""
+    two.start()
+    settings = BundleSettings(str(two.store), two.root, two.state, 1, tenants=("default", "acme"))
+    runs = BundleFollower(settings, EvaluationLimits(), two.clock, 1)
+    runs.start()
+    published(two, b"not an archive")
+    two.repository.release(2)
+    two.serve()
+    assert two.poll().outcome == "updated"
+    starts = BundleFollower(settings, EvaluationLimits(), two.clock, 2)
+    starts.start()
+    assert list(runs.poll().troubles) == ["acme"]
+    runs.switch()
+    revision = two.repository.snapshot.version
+    for worker, acme in ((runs, revision - 2), (starts, None)):
+        snapshot = worker.current()
+        assert snapshot is not None
+        assert snapshot.ref_of("default").revision == revision
+        kept = snapshot.tenants.get("acme")
+        assert (kept.ref.revision if kept else None) == acme
+        assert snapshot.unserved == (frozenset() if acme else {"acme"})
+        worker.close()
 
 
 def test_denials_reach_a_tenant_that_is_left_behind(two: Reader) -> None:

@@ -32,8 +32,14 @@ def verify(
     ] = False,
     revision_floor: Annotated[int, typer.Option(min=1, help="The lowest acceptable revision.")] = 1,
     tenant: Annotated[
-        str, typer.Option("--tenant", "-t", metavar="NAME", help="Whose bundle the PDP serves.")
-    ] = "default",
+        str,
+        typer.Option(
+            "--tenant",
+            "-t",
+            metavar="NAME",
+            help="Whose bundle; else the only one's, or default's.",
+        ),
+    ] = "",
 ) -> None:
     """Say what a PDP that starts now, with this root, would say to a repository.
 
@@ -55,6 +61,7 @@ def verify(
         archive = read_limited(Path(source), ArchiveLimits().archive_bytes_max)
         out.print("this is an archive: its form and contents are checked, it has no signatures")
     else:
+        tenant = tenant or _only_tenant(Path(source), root)
         archive, detail = _verified_archive(source, root, revision_floor, tenant)
         out.print(f"a PDP would load this: {detail}", markup=False)
     read = read_bundle(archive, ArchiveLimits())
@@ -146,6 +153,26 @@ def _show_tenants(tenants: Sequence[TenantFacts]) -> None:
         if not each.published:
             fresh = f"no bundle yet: pdp bundle publish bundle.tar --tenant {each.name}"
         out.print(f"tenant `{each.name}`: {fresh}, digest {each.digest}", markup=False)
+
+
+def _only_tenant(repository: Path, root: Path) -> str:
+    """The tenant of a repository that has one.
+
+    Raises:
+        ConfigurationError: it has several.
+    """
+    from pdp.bundle.settings import DEFAULT_TENANT
+    from pdp.errors import BundleRefusedError
+    from pdp.publishing.releasing import find_tenant
+    from pdp.publishing.repository import RepositoryFolder
+
+    folder = RepositoryFolder(repository)
+    try:
+        state = folder.read(read_limited(root, 1 << 20)) if folder.exists else None
+    except (BundleRefusedError, OSError):
+        # What is wrong with it, the PDP says.
+        return DEFAULT_TENANT
+    return DEFAULT_TENANT if state is None else find_tenant(state, "")
 
 
 def _verified_archive(

@@ -67,7 +67,7 @@ class Client(Endpoint):
             context: anything else the policies look at.
             timeout: seconds for this call, for all attempts; at most 5 are
                 used. Default: the client's `budget_s`.
-            tenant: empty means the caller's only one.
+            tenant: empty means the one that the PDP is configured with for this caller.
             explain: ask why, too: `decision.explanation`. A caller whose entry in
                 the caller policy does not say `may: [explain]` is denied.
             subject_token: a JWT access token that proves `subject`, for the PDP to verify.

@@ -32,7 +32,7 @@ class Head:
 
     Attributes:
         request_id: for the record; empty: there is none.
-        tenant: as the path says; empty: the caller's only one.
+        tenant: as the path says; empty: the one that is configured.
         subject_token: unverified; empty: there is none.
     """
 
