@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+import ssl
 import threading
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,6 +24,7 @@ from pdp.audit.log import ENTRY_BYTES_MAX
 from pdp.audit.reading import search_line
 from pdp.authoring.checker import Checker
 from pdp.authoring.compilation import compile_sources
+from pdp.boundary import InputLimits, admit
 from pdp.callers import CallerEntry, CallerPolicy
 from pdp.cel.limits import EvaluationLimits
 from pdp.config.settings import Limits
@@ -31,14 +34,18 @@ from pdp.directory.reading import Directory
 from pdp.directory.records import Entry, Kind, Place
 from pdp.directory.tables import SqliteDirectory
 from pdp.errors import InvalidRequestError
+from pdp.fetched import Fetched, FetchOutcome
 from pdp.page_token import PageTokens
 from pdp.search import SearchDecisionPoint
-from pdp.search_query import SearchLimits
+from pdp.search_query import UNSUPPLIED, SearchLimits, judged, name_of
 from pdp.server.authzen import application
+from pdp.server.authzen.head import Head
+from pdp.server.authzen.searches import KINDS, query
 from pdp.v1 import audit_pb2
 from pdp.v1 import authorization_pb2 as pb
 from pdp.values import NANOS
 from tests.simulators.authzen import (
+    CALLERS,
     DIRECTORY,
     EVALUATION,
     AuthzenServer,
@@ -51,13 +58,17 @@ from tests.simulators.authzen import (
     searching,
 )
 from tests.simulators.certificates import TRUST_DOMAIN
+from tests.simulators.decision_points import PEP as CALLER
 from tests.simulators.decision_points import MemoryRecorder, now_snapshot
+from tests.simulators.repository import BUNDLE_PATH, POLICIES, archive
 from tests.simulators.token_issuer import ISSUER, TokenIssuer, verifier
+from tests.test_process import DOCUMENTS, House, house, quick_tree
 
 SUBJECT, RESOURCE, ACTION = (
     f"/access/v1/search/{name}" for name in ("subject", "resource", "action")
 )
 Scenario = Callable[[AuthzenServer], Awaitable[None]]
+__all__ = ["house"]
 # Patient: deadlines are not what these tests are about, and the machine is busy.
 LIMITS = Limits(deadline_default_s=20.0, deadline_max_s=20.0)
 
@@ -1084,3 +1095,170 @@ def test_searches_in_sqlite(tmp_path: Path) -> None:
         assert names(await found(server, SUBJECT, hostile)) == []
 
     run(tmp_path, scenario, SqliteDirectory(path))
+
+
+# -- providers of attributes ----------------------------------------------------------------------
+
+
+class Provider:
+    """Answers for everybody alike, after so many questions; counts how often it is asked."""
+
+    def __init__(self, outcome: FetchOutcome) -> None:
+        self.outcome = outcome
+        self.asked: list[int] = []
+
+    async def fetch(self, asked: Any, deadline: float) -> dict[Any, Fetched]:
+        """As `AttributeSource`."""
+        self.asked.append(len(asked))
+        values = {"grade": 3} if self.outcome is FetchOutcome.FETCHED else {}
+        return {each: Fetched(each.provider, self.outcome, values) for each in asked}
+
+
+GRADED = """
+policy: graded
+resource: record
+owner: tests@example.org
+rules:
+  - id: high-grades-read
+    effect: permit
+    actions: [read]
+    when: subject.properties.grade > 2
+    justification: test
+  - {id: nobody-shreds, effect: deny, actions: [shred]}
+"""
+
+OF_USERS = """
+kind: schema
+subject: user
+schema:
+  type: object
+  properties: {grade: {type: integer}, role: {type: string}}
+"""
+PEOPLE = """
+kind: provider
+name: people
+subject: user
+attributes: [grade]
+max_age_s: 0
+"""
+
+
+@pytest.mark.parametrize("outcome", FetchOutcome)
+def test_what_a_provider_owns_is_fetched_for_each_candidate(
+    tmp_path: Path, outcome: FetchOutcome
+) -> None:
+    """A row at a time. Where it gives no answer, there might have been a permit: no page."""
+    with Checker() as checker:
+        sources = {
+            "p.yaml": GRADED.encode(),
+            "s.yaml": OF_USERS.encode(),
+            "h.yaml": PEOPLE.encode(),
+            "c.yaml": CALLERS.encode(),
+        }
+        made = compile_sources(sources, checker)
+    policies = made.policy_set(EvaluationLimits())
+    snapshot = now_snapshot(policies={"default": policies}, callers=made.callers)
+    source = Provider(outcome)
+
+    async def scenario(server: AuthzenServer) -> None:
+        server.running.server.decision_point._attributes = source
+        response = await server.post(SUBJECT, USERS | {"page": {"limit": 100}})
+        if outcome is FetchOutcome.FETCHED:
+            assert len(response.json()["results"]) == 40
+            assert source.asked == [32, 8]
+            item = server.running.recorder.entries[0].search.items[0]
+            assert item.attributes["subject.properties.grade"].int64_value == 3
+        elif outcome is FetchOutcome.UNKNOWN:
+            # An answer: there is no such attribute of anybody.
+            assert response.json()["results"] == []
+        else:
+            assert response.status_code == 503
+            assert UNSUPPLIED in response.json()["error"]["message"]
+        # A rule that denies needs nobody's attributes.
+        told = await found(server, SUBJECT, USERS | {"action": {"name": "shred"}})
+        assert told["results"] == []
+
+    run(tmp_path, scenario, many(40), snapshot=snapshot)
+
+
+# -- any bytes, and the process -------------------------------------------------------------------
+
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3)
+    ),
+    max_leaves=12,
+)
+
+
+@given(
+    st.sampled_from(list(ROWS.values())),
+    st.dictionaries(
+        st.sampled_from(("subject", "action", "resource", "context", "page", "x")), _VALUES
+    ),
+)
+def test_any_query_is_refused_or_read(row: Any, changes: dict[str, Any]) -> None:
+    """Never another error than the one that says what is wrong and where."""
+    path, body, _ = row
+    try:
+        asked = query(KINDS[path], body | changes, Head("q-1", "", ""))
+        admit(judged(asked), CALLER, InputLimits())
+    except InvalidRequestError as error:
+        assert str(error).startswith("`")  # noqa: PT017 either is right
+    else:
+        assert asked.limit is None or asked.limit > 0
+        assert name_of(asked.request, asked.kind) == ""
+
+
+def test_pdp_serve_searches(house: House) -> None:
+    """A real process, SQLite, a page of one, and records that verify."""
+    path = house.folder / "directory.db"
+    with sqlite3.connect(path) as connection:
+        for kind in ("subjects", "resources"):
+            connection.execute(
+                f"CREATE TABLE {kind} (tenant TEXT, type TEXT, id TEXT, properties TEXT)"
+            )
+        connection.executemany(
+            "INSERT INTO subjects VALUES ('default', 'user', ?, '{}')", [("alice",), ("bob",)]
+        )
+        connection.execute("INSERT INTO resources VALUES ('default', 'document', '1', '{}')")
+    connection.close()
+    searching_caller = CallerEntry(
+        id=f"spiffe://{TRUST_DOMAIN}/pep",
+        resources=("*",),
+        actions=("*",),
+        asserts=("user",),
+        may=frozenset({"search"}),
+    )
+    house.repository.put(
+        BUNDLE_PATH,
+        archive(3, house.repository.now_s, (DOCUMENTS[0], CallerPolicy((searching_caller,)))),
+    )
+    house.repository.publish_targets(POLICIES)
+    house.publish()
+    tree = quick_tree()
+    tree["authzen"] = {"listen": "127.0.0.1:0", "base_url": "https://pdp.example.org"}
+    tree["search"] = {"directory": "sqlite:directory.db"}
+    tree["limits"] |= {"deadline_default_s": 5.0}
+    house.configure(tree)
+    process = house.start()
+    port = process.wait_for("authzen_listening")["port"]
+    tls = ssl.create_default_context(cadata=house.authority.bundle_pem.decode())
+    shown = house.folder / "shown.pem"
+    shown.write_bytes(house.pep.key_pem + house.pep.certificate_pem)
+    tls.load_cert_chain(shown)
+    body: dict[str, Any] = {
+        "subject": {"type": "user"},
+        "action": {"name": "read"},
+        "resource": {"type": "document", "id": "1"},
+        "page": {"limit": 1},
+    }
+    with httpx.Client(base_url=f"https://localhost:{port}", verify=tls, trust_env=False) as client:
+        first = client.post(SUBJECT, json=body).json()
+        assert names(first) == ["alice"]
+        body["page"] = {"token": first["page"]["next_token"]}
+        second = client.post(SUBJECT, json=body).json()
+        assert (names(second), second["page"]["next_token"]) == (["bob"], "")
+        assert second["context"]["record"]["seq"] == first["context"]["record"]["seq"] + 1
+        assert process.stop() == 0
