@@ -637,6 +637,36 @@ def test_a_token_is_verified_by_the_decision_point_alone(
     assert desk.told("Bearer a.b.c") == ALLOWED
 
 
+# -- several tenants -----------------------------------------------------------------------
+
+
+def test_a_tenants_mapping_asks_that_tenants_policies() -> None:
+    """The route's configuration in Envoy says whose; one without a mapping has nobody let in."""
+    entry = dataclasses.replace(ENTRY, tenants=("default", "north", "south"))
+    bench = Bench(callers=(entry,))
+    south = """
+kind: http_mapping
+routes:
+  - id: everything-is-destroyed
+    subject: {type: user, id: '"anyone"'}
+    action: '"destroy"'
+    resource: {type: document, id: http.path}
+"""
+    policies = dict.fromkeys(("default", "north", "south"), bench.snapshot.policies["default"])
+    bench.snapshots.snapshot = dataclasses.replace(
+        bench.snapshot,
+        policies=policies,
+        mappings={"default": mapping_of(), "south": mapping_of(south)},
+    )
+    assert bench.told(_tenant("default")) == ALLOWED
+    assert bench.record.tenant == "default"
+    assert bench.told(_tenant("south")) == (403, "RULE")
+    assert (bench.record.tenant, bench.record.http.route) == ("south", "everything-is-destroyed")
+    assert bench.told(_tenant("north")) == (403, "DEFAULT")
+    # None is named, and the operator has not said whose it is.
+    assert bench.told(check_request()) == (403, "INVALID")
+
+
 # -- attributes that nobody sends ----------------------------------------------------------
 
 
