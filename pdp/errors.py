@@ -12,7 +12,8 @@
     │   └── InvalidRequestError  malformed, oversized or out of range; has a field path
     ├── AnswerError              the PDP's: what it sent back cannot be used
     ├── IdentityError            the peer's: its certificate breaks a rule
-    │   └── TokenRefusedError    a subject token proves nothing (`pdp.identity.token`)
+    │   ├── TokenRefusedError    a subject token proves nothing (`pdp.identity.token`)
+    │   └── OwnIdentityError     ours: our own certificate has expired
     ├── DirectoryError           the directory's: searches get no answer (`pdp.directory.faults`)
     ├── KeySetError              the token issuer's: its keys cannot be used
     ├── ConfigurationError       the operator's
@@ -158,6 +159,10 @@ class AnswerError(PdpError):
 
 class IdentityError(PdpError):
     """A peer's certificate breaks an SVID rule."""
+
+
+class OwnIdentityError(IdentityError):
+    """Our own certificate has expired: nobody is believed on the strength of it."""
 
 
 class KeySetError(PdpError):

@@ -47,6 +47,7 @@ RINGS: dict[str, tuple[str, ...]] = {
         "pdp.cel",
     ),
     "wire format": ("pdp.v1", "pdp.value_codec", "pdp.value_json", "pdp.explanation_codec"),
+    "agent": ("pdp.workload_api",),
     "office": (
         "pdp.config",
         "pdp.identity",
@@ -87,9 +88,10 @@ RINGS: dict[str, tuple[str, ...]] = {
 MAY_IMPORT: dict[str, frozenset[str]] = {
     "law": frozenset(),
     "wire format": frozenset({"law"}),
-    "office": frozenset({"law", "wire format"}),
+    "agent": frozenset(),
+    "office": frozenset({"law", "wire format", "agent"}),
     "wire": frozenset({"law", "wire format"}),
-    "client": frozenset({"law", "wire format", "wire"}),
+    "client": frozenset({"law", "wire format", "wire", "agent"}),
     "server": frozenset({"law", "wire format", "office", "wire"}),
     "authoring": frozenset({"law", "wire format", "office", "wire"}),
     "publishing": frozenset({"law", "wire format", "office", "authoring"}),
@@ -98,6 +100,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "failsafe": frozenset({"law", "wire format", "wire", "authoring"}),
     "cli": frozenset(
         {
+            "agent",
             "law",
             "wire format",
             "office",

@@ -29,7 +29,8 @@ from pdp.cel.limits import EvaluationLimits
 from pdp.config.settings import Address, Limits
 from pdp.directory.documents import DirectoryFile
 from pdp.directory.tables import SqliteDirectory
-from pdp.identity.svid import SvidVerifier, load_trust_bundle
+from pdp.identity.svid import SvidVerifier
+from pdp.identity.trust import load_trust_bundle
 from pdp.search import SearchDecisionPoint
 from pdp.server.authzen import application, connection
 from pdp.server.authzen.pages import Offer

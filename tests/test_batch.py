@@ -26,7 +26,8 @@ from pdp.batch import Batch, BatchDecisionPoint, Semantic
 from pdp.callers import CallerEntry
 from pdp.config.settings import Limits
 from pdp.errors import InvalidRequestError
-from pdp.identity.svid import SvidVerifier, load_trust_bundle
+from pdp.identity.svid import SvidVerifier
+from pdp.identity.trust import load_trust_bundle
 from pdp.impact.recorded import Unplayable, read_record
 from pdp.model import Cause, Decision, Effect, RecordRef, Request
 from pdp.server.authorization import AuthorizationDoor

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pdp import callers as callers_module
 from pdp.callers import CallerEntry, CallerPolicy, check_caller_id
 from pdp.errors import IdentityError, PolicyError
-from pdp.identity.svid import parse_spiffe_id
+from pdp.identity.spiffe_id import parse_spiffe_id
 from pdp.model import Action, Request, Resource, Subject
 
 A = "spiffe://demo.example.org/a"

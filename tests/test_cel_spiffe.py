@@ -13,7 +13,7 @@ from pdp.authoring.checker import Checker
 from pdp.cel.library import spiffe as library
 from pdp.cel.values import CelError
 from pdp.errors import IdentityError
-from pdp.identity.svid import parse_spiffe_id
+from pdp.identity.spiffe_id import parse_spiffe_id
 from tests.cel_library import ERROR, assert_refused, assert_value, evaluate, meter
 
 LIKELY = st.from_regex(r"spiffe://[a-zA._%-]{0,4}(?:/[a-zA._%-]{0,3}){0,3}", fullmatch=True)

@@ -21,6 +21,7 @@ from pdp.boundary import DEPTH_MAX
 from pdp.bundle.anchor import Anchor
 from pdp.config import ConfigurationProblemsError, Settings, document, load_settings
 from pdp.config.document import variables
+from pdp.config.settings import TlsSettings, WorkloadApiSettings
 from pdp.errors import ConfigurationError
 from pdp.server.authzen import pages
 from pdp.server.authzen.pages import load_offer, plain_metadata
@@ -69,6 +70,7 @@ def problems(folder: Path, document_: Tree) -> tuple[str, ...]:
 def test_a_good_file_is_read_with_defaults(folder: Path) -> None:
     """Paths count from the folder of the file; defaults are the strict ones."""
     found = load(folder, good_tree())
+    assert isinstance(found.tls, TlsSettings)
     assert found.tls.key == folder / "server.key"
     assert found.bundle.source == str(folder / "repository")
     assert found.record.folder == folder / "spool"
@@ -192,6 +194,74 @@ def test_half_configured_tls_and_trust_refuse_to_start(name: str, folder: Path) 
     (found,) = problems(folder, without(name))
     assert f"{name}" in found
     assert "missing" in found
+
+
+AGENT: Tree = {"trust_domain": TRUST_DOMAIN, "workload_api": "unix:/run/agent.sock"}
+
+
+def test_an_agent_stands_for_all_files(folder: Path) -> None:
+    """Its socket is all that is needed; who else is believed is named."""
+    found = load(folder, changed("tls", AGENT))
+    assert found.tls == WorkloadApiSettings(TRUST_DOMAIN, "unix:/run/agent.sock")
+    wanted = f"spiffe://{TRUST_DOMAIN}/pdp"
+    tree = AGENT | {"spiffe_id": wanted, "federates_with": ["partner.example.org"]}
+    found = load(folder, changed("tls", tree))
+    assert found.tls == WorkloadApiSettings(
+        TRUST_DOMAIN, "unix:/run/agent.sock", wanted, ("partner.example.org",)
+    )
+    assert in_force(found, "tls.federates_with") == "partner.example.org"
+    assert in_force(found, "tls.key") == "not set"
+
+
+def test_partners_have_files_of_their_own(folder: Path) -> None:
+    """By trust domain, from the folder of the file."""
+    tree = changed("tls.federation", {"partner.example.org": "trust.pem"})
+    found = load(folder, tree).tls
+    assert isinstance(found, TlsSettings)
+    assert found.federation == (("partner.example.org", folder / "trust.pem"),)
+    assert "partner.example.org: " in str(in_force(load(folder, tree), "tls.federation"))
+
+
+@pytest.mark.parametrize(
+    ("tls", "words"),
+    [
+        (AGENT | {"key": "server.key"}, "both set"),
+        (AGENT | {"federation": {"partner.example.org": "trust.pem"}}, "both set"),
+        (AGENT | {"trust_domain": "Example.org"}, "trust domain"),
+        (AGENT | {"workload_api": "/run/agent.sock"}, "unix:"),
+        (AGENT | {"workload_api": "unix:run/agent.sock"}, "unix:"),
+        (AGENT | {"workload_api": "tcp://127.0.0.1:8080"}, "unix:"),
+        (AGENT | {"workload_api": ""}, "unix:"),
+        (AGENT | {"workload_api": "unix:/run/a\u001b[2J"}, "unix:"),
+        (AGENT | {"spiffe_id": "spiffe://other.example.org/pdp"}, "not of `tls.trust_domain`"),
+        (AGENT | {"spiffe_id": "pdp"}, "spiffe_id"),
+        (AGENT | {"federates_with": [TRUST_DOMAIN]}, "our own trust domain"),
+        (AGENT | {"federates_with": ["a.org", "a.org"]}, "twice"),
+        (AGENT | {"federates_with": ["A.org"]}, "trust domain"),
+        (AGENT | {"workload_apii": "x"}, "not a setting"),
+    ],
+)
+def test_half_an_agent_refuses_to_start(tls: Tree, words: str, folder: Path) -> None:
+    """Files beside it, another place than its socket, identities that cannot be its own."""
+    assert words in " ".join(problems(folder, changed("tls", tls)))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("tls.spiffe_id", f"spiffe://{TRUST_DOMAIN}/pdp", "is for `tls.workload_api`"),
+        ("tls.federates_with", ["a.org"], "is for `tls.workload_api`"),
+        ("tls.federation", {TRUST_DOMAIN: "trust.pem"}, "our own trust domain"),
+        ("tls.federation", {"A.org": "trust.pem"}, "trust domain"),
+        ("tls.federation", {"a.org": "nothing.pem"}, "there is no file"),
+    ],
+)
+def test_half_a_federation_refuses_to_start(
+    name: str, value: Any, words: str, folder: Path
+) -> None:
+    """What is an agent's without one, and partners that are none."""
+    (found,) = problems(folder, changed(name, value))
+    assert words in found
 
 
 BAD: list[tuple[str, Any, str]] = [

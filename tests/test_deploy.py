@@ -27,6 +27,7 @@ from ruamel.yaml import YAML
 
 from pdp.audit.budget import MEBIBYTE, SpoolLimits
 from pdp.config import ConfigurationProblemsError, Settings, load_settings
+from pdp.config.settings import TlsSettings
 from tests.conftest import ROOT, Ledger
 from tests.simulators.decision_points import RunningServer, running_server
 from tests.test_house import _locked, _tracked
@@ -755,6 +756,7 @@ def test_settings_of_the_config_map_are_settings(tmp_path: Path) -> None:
     for path in (settings.bundle.state_folder, settings.record.folder):
         assert f"/{path.relative_to(tmp_path).parent}" in writable
     tls = settings.tls
+    assert isinstance(tls, TlsSettings)
     for path in (tls.certificate, tls.key, tls.trust_bundle, settings.bundle.root):
         assert f"/{path.relative_to(tmp_path).parent}" in mounted
 
@@ -792,6 +794,7 @@ def test_probes_show_the_certificate_of_the_pdp_to_its_own_port(tmp_path: Path) 
     settings = _settings(_manifests(), tmp_path)
     for options in map(_options, _probes()):
         tls = settings.tls
+        assert isinstance(tls, TlsSettings)
         for option, path in (
             ("--certificate", tls.certificate),
             ("--key", tls.key),

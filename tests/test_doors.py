@@ -23,7 +23,7 @@ from pdp.config.settings import Address, AuthzenSettings
 from pdp.decision_point import SystemClock
 from pdp.fetched import Fetched, FetchOutcome
 from pdp.fetching import Asked
-from pdp.identity.svid import parse_spiffe_id
+from pdp.identity.spiffe_id import parse_spiffe_id
 from pdp.model import Action, Caller, Decision, Request, Resource, Subject
 from pdp.provided import ProviderDocument
 from pdp.schema import Kind, Property, Schema, SchemaDocument, Target

@@ -26,8 +26,8 @@ from pdp.fetched import Fetched, FetchOutcome
 from pdp.fetching import Asked
 from pdp.http_mapping import DECISION_HEADER, OVERRIDES, UpstreamSource
 from pdp.identity.server_svid import load_server_svid
-from pdp.identity.svid import load_trust_bundle
 from pdp.identity.token import TokenVerifier
+from pdp.identity.trust import load_trust_bundle
 from pdp.model import Cause, Decision, Effect, Obligation, deny
 from pdp.server.envoy import answers, door, messages
 from pdp.snapshot import Denials

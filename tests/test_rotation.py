@@ -22,7 +22,7 @@ from pdp import wire
 from pdp.authoring.throwaway import IssuedSvid, ThrowawayAuthority
 from pdp.config.settings import Limits, TlsSettings
 from pdp.errors import ConfigurationError
-from pdp.identity import rotation, svid
+from pdp.identity import rotation, trust
 from pdp.identity.rotation import IdentityFiles, Look
 from pdp.identity.server_svid import ServerSvid, load_server_svid
 from pdp.identity.svid import SvidVerifier
@@ -134,7 +134,7 @@ def test_bytes_count_only_when_two_looks_saw_them_twin_without_guard(tmp_path: P
     """Believing the first look, half a bundle is in force."""
     files = Files(tmp_path)
     files.tls.trust_bundle.write_bytes(NEW.bundle_pem)
-    files.watched._seen_trust = rotation._digest(NEW.bundle_pem)
+    files.watched._own._seen = rotation._digest(NEW.bundle_pem)
     files.watched.look()
     assert files.watched.identity.trust_pem == NEW.bundle_pem
 
@@ -181,7 +181,7 @@ def test_a_file_that_is_cut_off_twin_without_guard(
     lenient: Callable[[bytes], tuple[x509.Certificate, ...]] = lambda pem: tuple(  # noqa: E731
         x509.load_pem_x509_certificates(pem)
     )
-    monkeypatch.setattr(svid, "load_pem_certificates", lenient)
+    monkeypatch.setattr(trust, "load_pem_certificates", lenient)
     with pytest.raises(AssertionError):
         check_cut(tmp_path, "trust_bundle", len(OLD.bundle_pem) + 300)
 
@@ -405,7 +405,7 @@ def test_a_removed_authority_twin_without_guard(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With new handshakes alone, whoever is connected stays."""
-    monkeypatch.setattr(SvidVerifier, "use", lambda self, bundle: None)
+    monkeypatch.setattr(SvidVerifier, "use", lambda *_: None)
     with pytest.raises(pytest.fail.Exception, match="DID NOT RAISE"):
         check_removed_authority(tmp_path)
 

@@ -26,7 +26,8 @@ from pdp.config.settings import Address, Limits, TlsSettings
 from pdp.decision_point import DecisionPoint
 from pdp.errors import ConfigurationError
 from pdp.identity.server_svid import load_server_svid
-from pdp.identity.svid import SvidVerifier, load_trust_bundle
+from pdp.identity.svid import SvidVerifier
+from pdp.identity.trust import load_trust_bundle
 from pdp.model import Cause, Effect
 from pdp.server import listener
 from pdp.server.authorization import SERVICE, AuthorizationDoor, Trailer

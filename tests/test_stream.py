@@ -21,7 +21,7 @@ from pdp.admission import Denials
 from pdp.authoring.throwaway import ThrowawayAuthority
 from pdp.config.settings import Limits
 from pdp.errors import InvalidRequestError
-from pdp.identity.svid import load_trust_bundle
+from pdp.identity.trust import load_trust_bundle
 from pdp.model import RecordRef
 from pdp.server.authorization import AuthorizationDoor
 from pdp.server.stream import StreamDoor

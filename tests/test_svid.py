@@ -22,12 +22,9 @@ from pdp.config.settings import TlsSettings
 from pdp.errors import ConfigurationError, IdentityError
 from pdp.identity import svid
 from pdp.identity.server_svid import load_server_svid
-from pdp.identity.svid import (
-    SvidVerifier,
-    check_trust_domain,
-    load_trust_bundle,
-    parse_spiffe_id,
-)
+from pdp.identity.spiffe_id import check_trust_domain, parse_spiffe_id
+from pdp.identity.svid import SvidVerifier
+from pdp.identity.trust import load_trust_bundle
 from pdp.model import Caller
 from pdp.values import NANOS
 from tests.simulators.certificates import BAD, PEP, TRUST_DOMAIN, Intermediate, forge, uri
@@ -173,6 +170,9 @@ def test_foreign_trust_domain_twin_without_guard(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(IdentityError, match="foreign trust domain"):
         identify(shown, claimed=foreign.encode())
     theirs = load_trust_bundle("other.example.org", AUTHORITY.bundle_pem)
+    with pytest.raises(IdentityError, match="it is another's"):
+        SvidVerifier(theirs).caller(context(shown, foreign.encode()), "", NOW_NS)
+    monkeypatch.setattr(svid, "_check_authority", lambda *_: None)
     found = SvidVerifier(theirs).caller(context(shown, foreign.encode()), "", NOW_NS)
     assert found.spiffe_id == foreign
 

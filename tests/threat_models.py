@@ -39,6 +39,7 @@ FLOWS = (
     "workers",
     "envoy",
     "enforcement",
+    "workload",
 )
 
 STRIDE = {

@@ -149,6 +149,8 @@ def _type(annotation: Any, bounds: dict[str, float]) -> str:
         return _type(arguments[0], bounds)
     if origin is Literal:
         return ", ".join(f"`{choice}`" for choice in arguments)
+    if origin is dict:
+        return f"table of {_type(arguments[1], bounds)}"
     if origin is tuple:
         return f"list of {_type(arguments[0], bounds)}"
     if origin is dict:

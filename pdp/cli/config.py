@@ -11,6 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from pdp.config import Settings
+    from pdp.config.settings import TlsSettings, WorkloadApiSettings
 
 Row = tuple[str, str]
 
@@ -74,11 +75,7 @@ def _rows(settings: Settings) -> list[Row]:
         ("reflection", str(settings.reflection).lower()),
         ("envoy", str(settings.envoy).lower()),
         ("workers", settings.workers),
-        ("tls.trust_domain", tls.trust_domain),
-        ("tls.certificate", tls.certificate),
-        ("tls.key", tls.key),
-        ("tls.trust_bundle", tls.trust_bundle),
-        ("tls.poll_interval_s", tls.poll_interval_s),
+        *_identity(tls),
         ("bundle.source", bundle.source),
         ("bundle.root", bundle.root),
         ("bundle.state_folder", bundle.state_folder),
@@ -151,6 +148,26 @@ def _search(settings: Settings) -> list[tuple[str, object]]:
         ("search.candidates_max", limits and limits.candidates_max),
         ("search.token_key", search and search.token_key),
         ("search.token_life_s", limits and limits.token_life_s),
+    ]
+
+
+def _identity(tls: TlsSettings | WorkloadApiSettings) -> list[tuple[str, object]]:
+    """Who this PDP is, and whom it believes: files, or an agent."""
+    from pdp.config.settings import TlsSettings, WorkloadApiSettings
+
+    files = tls if isinstance(tls, TlsSettings) else None
+    agent = tls if isinstance(tls, WorkloadApiSettings) else None
+    federation = files and ", ".join(f"{domain}: {path}" for domain, path in files.federation)
+    return [
+        ("tls.trust_domain", tls.trust_domain),
+        ("tls.certificate", files and files.certificate),
+        ("tls.key", files and files.key),
+        ("tls.trust_bundle", files and files.trust_bundle),
+        ("tls.federation", federation or None),
+        ("tls.workload_api", agent and agent.socket),
+        ("tls.spiffe_id", agent and agent.spiffe_id),
+        ("tls.federates_with", (agent and ", ".join(agent.federates_with)) or None),
+        ("tls.poll_interval_s", tls.poll_interval_s),
     ]
 
 

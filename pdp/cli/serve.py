@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -35,6 +36,9 @@ def serve(
 
         pdp serve --config pdp.toml
     """
+    # gRPC's core has lines of its own, about an agent that hangs up for one; not JSON, and nothing
+    # that is not told as an event as well. It looks at this when it is first imported.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     from pdp.config import load_settings
 
     settings = load_settings(config)

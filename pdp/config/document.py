@@ -52,9 +52,15 @@ class TlsSection(_Section):
     """`[tls]`: who we are, and whom we believe."""
 
     trust_domain: str
-    certificate: Path
-    key: Path
-    trust_bundle: Path
+    # Either these files ...
+    certificate: Path | None = None
+    key: Path | None = None
+    trust_bundle: Path | None = None
+    federation: dict[str, Path] | None = None
+    # ... or an agent that has it all.
+    workload_api: str | None = None
+    spiffe_id: str | None = None
+    federates_with: tuple[str, ...] = ()
     poll_interval_s: Annotated[_Seconds, Field(ge=0.1, le=60)] = 2.0
 
 

@@ -30,7 +30,6 @@ from pdp.config.document import (
     Document,
     LimitsSection,
     RecordSection,
-    TlsSection,
     TokensSection,
     variables,
 )
@@ -42,12 +41,11 @@ from pdp.config.settings import (
     Limits,
     RecordSettings,
     Settings,
-    TlsSettings,
 )
+from pdp.config.tls import judge_tls
 from pdp.config.wording import explain, similar
-from pdp.errors import ConfigurationError, IdentityError
+from pdp.errors import ConfigurationError
 from pdp.identity.issuers import IssuerSettings, check_issuers
-from pdp.identity.svid import check_trust_domain
 
 # Names the file, not a setting in it.
 CONFIG_VARIABLE: Final = "PDP_CONFIG"
@@ -160,7 +158,7 @@ class _Builder:
         document = self.document
         self._check_instance()
         listen = self._address(document.listen)
-        tls = self._tls(document.tls)
+        tls = judge_tls(document.tls, self._file, self.problems)
         bundle = self._bundle(document.bundle)
         limits = self._limits(document.limits)
         record = self._record(document.record)
@@ -168,7 +166,7 @@ class _Builder:
         search = search_settings(document, self.folder, self._file, self.problems)
         issuers = self._issuers(document.tokens)
         providers = providers_of(document, self._file, self.problems)
-        if listen is None or bundle is None or record is None:
+        if listen is None or tls is None or bundle is None or record is None:
             return None
         return Settings(
             instance=document.instance,
@@ -210,19 +208,6 @@ class _Builder:
             self.problems.append(f"`{name}`: there is no port {port[:16]}, the last is {_PORT_MAX}")
             return None
         return Address(host.removeprefix("[").removesuffix("]"), int(port))
-
-    def _tls(self, tls: TlsSection) -> TlsSettings:
-        try:
-            check_trust_domain(tls.trust_domain)
-        except IdentityError as error:
-            self.problems.append(f"`tls.trust_domain`: {error}")
-        return TlsSettings(
-            tls.trust_domain,
-            self._file("tls.certificate", tls.certificate),
-            self._file("tls.key", tls.key),
-            self._file("tls.trust_bundle", tls.trust_bundle),
-            tls.poll_interval_s,
-        )
 
     def _bundle(self, bundle: BundleSection) -> BundleSettings | None:
         source = bundle.source

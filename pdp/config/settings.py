@@ -43,6 +43,18 @@ class TlsSettings:
     key: Path
     trust_bundle: Path
     poll_interval_s: float = 2.0  # between two looks at the files
+    federation: tuple[tuple[str, Path], ...] = ()  # other trust domains, and their trust bundles
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadApiSettings:
+    """Who we are, and whom we believe, as an agent on this machine says (SPIFFE Workload API)."""
+
+    trust_domain: str
+    socket: str  # `unix:` and an absolute path
+    spiffe_id: str | None = None  # which of our identities; None: the agent's first
+    federates_with: tuple[str, ...] = ()  # other trust domains that are believed
+    poll_interval_s: float = 2.0  # until what the agent said is taken into use
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +125,7 @@ class Settings:
 
     instance: str
     listen: Address
-    tls: TlsSettings
+    tls: TlsSettings | WorkloadApiSettings
     bundle: BundleSettings
     record: RecordSettings
     poll_interval_s: float = 30.0

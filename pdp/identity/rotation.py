@@ -5,8 +5,10 @@ fall in between. So a file counts only once two looks in a row saw the same
 bytes, and certificate and key count only together, under the authorities in
 force. What does not pass changes nothing, and is told.
 
-The trust bundle stands alone: an authority that was removed must not be
-believed any longer only because our own certificate is still from it.
+Each trust bundle stands alone: an authority that was removed must not be
+believed any longer only because our own certificate is still from it. A
+partner's bundle that cannot be used leaves its last one in force; one that
+shares an authority with another trust domain is believed no longer.
 
 The content is compared, not the time stamps: three small files every few
 seconds cost nothing, and a time stamp can be the same for two contents.
@@ -18,11 +20,23 @@ import dataclasses
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from pdp.config.settings import TlsSettings
 from pdp.errors import ConfigurationError
-from pdp.identity.server_svid import ServerSvid, judge_pair, judge_trust, read_file
+from pdp.identity.server_svid import (
+    PairNames,
+    ServerSvid,
+    judge_pair,
+    judge_trust,
+    key_warnings,
+    partner_name,
+    partner_setting,
+    read_file,
+    trust_name,
+)
+from pdp.identity.trust import TrustBundle, federate
 
 # Until the second look at bytes that are new.
 SETTLE_S: Final = 0.2
@@ -45,8 +59,45 @@ class Look:
     settling: bool = False
 
 
+class _BundleFile:
+    """One trust bundle's file: what it says, as far as it can be used."""
+
+    def __init__(self, setting: str, name: str, path: Path, bundle: TrustBundle) -> None:
+        self.bundle = bundle
+        self.pem = b""
+        self.problem = ""
+        self._setting, self._name, self._path = setting, name, path
+        # As in `IdentityFiles`: seen by the look before, and judged.
+        self._seen = self._judged = b""
+
+    def saw(self, pem: bytes) -> None:
+        """Its bytes are those of the bundle in force."""
+        self.pem = pem
+        self._seen = self._judged = _digest(pem)
+
+    def look(self) -> bool:
+        """Read it. Whether it is still settling.
+
+        Raises:
+            ConfigurationError: it cannot be read.
+        """
+        pem = read_file(self._setting, self._path)
+        digest = _digest(pem)
+        settled, self._seen = digest == self._seen, digest
+        if not settled or digest == self._judged:
+            return not settled
+        self._judged = digest
+        self.problem = ""
+        try:
+            self.bundle = judge_trust(self._name, self.bundle.trust_domain, pem)
+            self.pem = pem
+        except ConfigurationError as error:
+            self.problem = str(error)
+        return False
+
+
 class IdentityFiles:
-    """What the three files say, as far as it can be used. Not for concurrent use.
+    """What the files say, as far as it can be used. Not for concurrent use.
 
     Args:
         tls: which files.
@@ -61,24 +112,38 @@ class IdentityFiles:
         self.identity = identity
         self._tls = tls
         self._clock_ns = clock_ns
+        self._names = PairNames.of_files(tls)
+        own, *partners = identity.trust.bundles
+        self._own = _BundleFile(
+            "tls.trust_bundle", trust_name(tls.trust_bundle), tls.trust_bundle, own
+        )
+        self._own.saw(identity.trust_pem)
+        # Read again with the first look: of these, only what they come to is known.
+        self._partners = [
+            _BundleFile(partner_setting(domain), partner_name(domain, path), path, bundle)
+            for (domain, path), bundle in zip(tls.federation, partners, strict=True)
+        ]
+        self._trust_problems: tuple[str, ...] = ()
         # As seen by the look before; digests, so that keys are not kept about.
-        self._seen_trust = _digest(identity.trust_pem)
         self._seen_pair = _digest(identity.certificate_pem, identity.key_pem)
         # What was judged last, and what came of it: nothing is judged twice.
-        self._judged_trust = self._seen_trust
         self._judged_pair = (self._seen_pair, identity.trust.generation)
-        self._trust_problem = self._pair_problem = ""
+        self._pair_problem = ""
 
     def look(self) -> Look:
         """Read the files and take what is new and right. Blocks; never raises."""
         changed: list[str] = []
         problems: list[str] = []
         settling = False
-        try:
-            trust_pem = read_file("tls.trust_bundle", self._tls.trust_bundle)
-            settling |= self._look_at_trust(trust_pem, changed)
-        except ConfigurationError as error:
-            problems.append(str(error))
+        before = self.identity.trust.generation
+        for file in (self._own, *self._partners):
+            try:
+                settling |= file.look()
+            except ConfigurationError as error:
+                problems.append(str(error))
+        self._take_trust()
+        if self.identity.trust.generation != before:
+            changed.append("trust bundle")
         try:
             pair = (
                 read_file("tls.certificate", self._tls.certificate),
@@ -87,25 +152,19 @@ class IdentityFiles:
             settling |= self._look_at_pair(pair, changed)
         except ConfigurationError as error:
             problems.append(str(error))
-        problems += filter(None, (self._trust_problem, self._pair_problem))
+        files = (file.problem for file in (self._own, *self._partners))
+        problems += filter(None, (*files, *self._trust_problems, self._pair_problem))
         return Look(tuple(changed), tuple(problems), settling)
 
-    def _look_at_trust(self, trust_pem: bytes, changed: list[str]) -> bool:
-        """Whether it is still settling."""
-        digest = _digest(trust_pem)
-        settled, self._seen_trust = digest == self._seen_trust, digest
-        if not settled or digest == self._judged_trust:
-            return not settled
-        self._judged_trust = digest
-        self._trust_problem = ""
-        try:
-            trust = judge_trust(self._tls, trust_pem)
-        except ConfigurationError as error:
-            self._trust_problem = str(error)
-        else:
-            self.identity = dataclasses.replace(self.identity, trust=trust, trust_pem=trust_pem)
-            changed.append("trust bundle")
-        return False
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def _take_trust(self) -> None:
+        """Believe what the bundles' files came to."""
+        trust, problems = federate(self._own.bundle, (partner.bundle for partner in self._partners))
+        self._trust_problems = tuple(f"`tls.federation`: {problem}" for problem in problems)
+        if trust.generation != self.identity.trust.generation:
+            self.identity = dataclasses.replace(self.identity, trust=trust, trust_pem=self._own.pem)
 
     def _look_at_pair(self, pair: Pair, changed: list[str]) -> bool:
         """Whether it is still settling."""
@@ -119,8 +178,11 @@ class IdentityFiles:
         self._judged_pair = judged
         self._pair_problem = ""
         try:
-            self.identity = judge_pair(
-                self._tls, pair, (identity.trust, identity.trust_pem), self._clock_ns()
+            found = judge_pair(
+                self._names, pair, (identity.trust, identity.trust_pem), self._clock_ns()
+            )
+            self.identity = dataclasses.replace(
+                found, warnings=(*found.warnings, *key_warnings(self._tls))
             )
         except ConfigurationError as error:
             # Also where the pair in force is meant: peers that believe the same

@@ -6,6 +6,7 @@ that denies everybody and does not say why; here it says why.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,9 +19,11 @@ from cryptography.hazmat.primitives.serialization import (
 
 from pdp.config.settings import TlsSettings
 from pdp.errors import ConfigurationError, IdentityError
-from pdp.identity.svid import (
-    SvidVerifier,
+from pdp.identity.svid import SvidVerifier
+from pdp.identity.trust import (
+    Trust,
     TrustBundle,
+    federate,
     load_pem_certificates,
     load_trust_bundle,
 )
@@ -37,8 +40,8 @@ class ServerSvid:
         spiffe_id: our own.
         certificate_pem: leaf and intermediates.
         key_pem: the leaf's private key. Never logged.
-        trust: the authorities of our trust domain.
-        trust_pem: the same, as they were read.
+        trust: the authorities of our trust domain, and of others that are configured.
+        trust_pem: those of our own, as they were read.
         starts_ns: when the certificate, or one above it, begins to be valid; since the epoch.
         ends_ns: the last moment at which all of them are.
         warnings: what works today and will surprise somebody; one line each.
@@ -47,11 +50,18 @@ class ServerSvid:
     spiffe_id: str
     certificate_pem: bytes
     key_pem: bytes
-    trust: TrustBundle
+    trust: Trust
     trust_pem: bytes
     starts_ns: int
     ends_ns: int
     warnings: tuple[str, ...] = ()
+
+    @property
+    def roots_pem(self) -> bytes:
+        """Everybody's authorities, for a TLS library that knows no trust domains."""
+        if len(self.trust.bundles) == 1:
+            return self.trust_pem
+        return b"".join(found.public_bytes(Encoding.PEM) for found in self.trust.authorities)
 
     def __repr__(self) -> str:
         return f"ServerSvid({self.spiffe_id!r})"
@@ -71,31 +81,73 @@ def load_server_svid(tls: TlsSettings, now_ns: int) -> ServerSvid:
     trust_pem = read_file("tls.trust_bundle", tls.trust_bundle)
     certificate_pem = read_file("tls.certificate", tls.certificate)
     key_pem = read_file("tls.key", tls.key)
-    trust = judge_trust(tls, trust_pem)
-    return judge_pair(tls, (certificate_pem, key_pem), (trust, trust_pem), now_ns)
+    own = judge_trust(trust_name(tls.trust_bundle), tls.trust_domain, trust_pem)
+    partners = [
+        judge_trust(partner_name(domain, path), domain, read_file(partner_setting(domain), path))
+        for domain, path in tls.federation
+    ]
+    trust, problems = federate(own, partners)
+    if problems:
+        raise ConfigurationError(f"`tls.federation`: {problems[0]}")
+    names = PairNames.of_files(tls)
+    found = judge_pair(names, (certificate_pem, key_pem), (trust, trust_pem), now_ns)
+    return dataclasses.replace(found, warnings=(*found.warnings, *key_warnings(tls)))
 
 
-def judge_trust(tls: TlsSettings, trust_pem: bytes) -> TrustBundle:
-    """Whom the trust bundle names.
+def trust_name(path: Path) -> str:
+    """Our trust bundle's file in messages."""
+    return f"`tls.trust_bundle` `{path}`"
+
+
+def partner_setting(trust_domain: str) -> str:
+    """The setting that names a partner's file."""
+    return f"tls.federation.{trust_domain}"
+
+
+def partner_name(trust_domain: str, path: Path) -> str:
+    """A partner's trust bundle in messages."""
+    return f"`{partner_setting(trust_domain)}` `{path}`"
+
+
+def judge_trust(name: str, trust_domain: str, trust_pem: bytes) -> TrustBundle:
+    """Whom a trust bundle names.
+
+    Args:
+        name: where it is from, for messages.
+        trust_domain: whose it is to be.
+        trust_pem: as read.
 
     Raises:
         ConfigurationError: it cannot be used.
     """
     try:
-        return load_trust_bundle(tls.trust_domain, trust_pem)
+        return load_trust_bundle(trust_domain, trust_pem)
     except (ConfigurationError, IdentityError) as error:
-        raise ConfigurationError(f"`tls.trust_bundle` `{tls.trust_bundle}`: {error}") from None
+        raise ConfigurationError(f"{name}: {error}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class PairNames:
+    """Where certificate and key are from, for messages."""
+
+    certificate: str
+    key: str
+
+    @staticmethod
+    def of_files(tls: TlsSettings) -> PairNames:
+        """The settings and their files."""
+        return PairNames(f"`tls.certificate` `{tls.certificate}`", f"`tls.key` `{tls.key}`")
 
 
 def judge_pair(
-    tls: TlsSettings, pair: tuple[bytes, bytes], trust: tuple[TrustBundle, bytes], now_ns: int
+    names: PairNames, pair: tuple[bytes, bytes], trust: tuple[Trust, bytes], now_ns: int
 ) -> ServerSvid:
     """What we can show with this certificate and key to peers who believe these authorities.
 
     Args:
-        tls: for the names of files.
+        names: for messages.
         pair: certificate and key, PEM.
-        trust: the authorities, and their PEM.
+        trust: the authorities, and the PEM of our own.
         now_ns: the clock, nanoseconds since the epoch.
 
     Raises:
@@ -103,15 +155,17 @@ def judge_pair(
             breaks a rule of `pdp.identity.svid`.
     """
     certificate_pem, key_pem = pair
-    leaf, chain_pem = _leaf(tls.certificate, certificate_pem)
-    _check_key(tls, leaf, key_pem)
+    leaf, chain_pem = _leaf(names, certificate_pem)
+    _check_key(names, leaf, key_pem)
     leaf_pem = leaf.public_bytes(Encoding.PEM)
+    own = trust[0].bundles[0]
     try:
-        identity = SvidVerifier(trust[0]).identify(leaf_pem, chain_pem, now_ns)
+        # A partner cannot vouch for us.
+        identity = SvidVerifier(own).identify(leaf_pem, chain_pem, now_ns)
     except IdentityError as error:
         raise ConfigurationError(
-            f"`tls.certificate` `{tls.certificate}` is not an X.509-SVID of "
-            f"`{tls.trust_domain}` at this time: {error}"
+            f"{names.certificate} is not an X.509-SVID of "
+            f"`{own.trust_domain}` at this time: {error}"
         ) from None
     return ServerSvid(
         str(identity.spiffe_id),
@@ -120,7 +174,7 @@ def judge_pair(
         *trust,
         identity.not_before_ns,
         identity.not_after_ns,
-        tuple(_warnings(tls, leaf)),
+        tuple(_warnings(names, leaf)),
     )
 
 
@@ -140,28 +194,26 @@ def read_file(name: str, path: Path) -> bytes:
     return data
 
 
-def _leaf(path: Path, pem: bytes) -> tuple[x509.Certificate, bytes]:
+def _leaf(names: PairNames, pem: bytes) -> tuple[x509.Certificate, bytes]:
     """The leaf, which comes first, and the rest."""
     try:
         leaf, *chain = load_pem_certificates(pem)
     except Exception as error:
         raise ConfigurationError(
-            f"`tls.certificate` `{path}` holds no certificate in PEM, leaf first"
+            f"{names.certificate} holds no certificate in PEM, leaf first"
         ) from error
     return leaf, b"".join(certificate.public_bytes(Encoding.PEM) for certificate in chain)
 
 
-def _check_key(tls: TlsSettings, leaf: x509.Certificate, key_pem: bytes) -> None:
+def _check_key(names: PairNames, leaf: x509.Certificate, key_pem: bytes) -> None:
     try:
         key = load_pem_private_key(key_pem, password=None)
     except Exception:  # noqa: BLE001 the library's words might quote the key
         raise ConfigurationError(
-            f"`tls.key` `{tls.key}` holds no private key in PEM without a passphrase"
+            f"{names.key} holds no private key in PEM without a passphrase"
         ) from None
     if _public(key.public_key()) != _public(leaf.public_key()):
-        raise ConfigurationError(
-            f"`tls.key` `{tls.key}` is not the key of `tls.certificate` `{tls.certificate}`"
-        )
+        raise ConfigurationError(f"{names.key} is not the key of {names.certificate}")
 
 
 def _public(key: object) -> bytes:
@@ -172,17 +224,22 @@ def _public(key: object) -> bytes:
     return found
 
 
-def _warnings(tls: TlsSettings, leaf: x509.Certificate) -> list[str]:
+def key_warnings(tls: TlsSettings) -> tuple[str, ...]:
+    """What is wrong with the key's file and does not keep us from starting."""
+    if tls.key.stat().st_mode & 0o077:
+        return (f"`{tls.key}` can be read by other users: `chmod 600` it",)
+    return ()
+
+
+def _warnings(names: PairNames, leaf: x509.Certificate) -> list[str]:
     found = []
-    names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    if not names.get_values_for_type(x509.DNSName) and not names.get_values_for_type(
+    alternatives = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    if not alternatives.get_values_for_type(x509.DNSName) and not alternatives.get_values_for_type(
         x509.IPAddress
     ):
-        # grpcio's client cannot check a URI name (brief measured on 1.85).
+        # grpcio's client cannot check a URI name (measured with 1.85).
         found.append(
-            f"`{tls.certificate}` has no DNS name: clients in Python cannot tell this server "
+            f"{names.certificate} has no DNS name: clients in Python cannot tell this server "
             "from another of its trust domain"
         )
-    if tls.key.stat().st_mode & 0o077:
-        found.append(f"`{tls.key}` can be read by other users: `chmod 600` it")
     return found

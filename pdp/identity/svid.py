@@ -8,8 +8,9 @@ identities in one leaf. Numbered as they are checked:
 
     1  the connection has exactly one `peer_spiffe_id`
     2  the leaf has exactly one URI name, and it is the SPIFFE ID of a workload
-    3  its trust domain is the one our authorities speak for
-    4  the path from leaf to authority is valid (RFC 5280, client)
+    3  its trust domain is one that we have authorities of
+    4  the path from leaf to one of those authorities is valid (RFC 5280, client), and
+       no certificate on it says that it is another trust domain's
     5  the leaf is no authority: cA false, neither keyCertSign nor cRLSign
     6  key usage is critical and has digitalSignature
     7  extended key usage, if present, has clientAuth and serverAuth
@@ -24,8 +25,6 @@ DNS name says. Emergency denials are the decision point's.
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -33,26 +32,19 @@ from typing import Final, TypeVar
 
 from cachetools import LRUCache
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
-from pdp.errors import ConfigurationError, IdentityError
+from pdp.errors import IdentityError, OwnIdentityError
+from pdp.identity.spiffe_id import SpiffeId, parse_spiffe_id
+from pdp.identity.trust import Trust
 from pdp.model import Caller
 
-SPIFFE_ID_BYTES_MAX: Final = 2_048  # SPIFFE-ID section 2.3
-TRUST_DOMAIN_BYTES_MAX: Final = 255  # SPIFFE-ID section 2.3
 # A path of more certificates than this is nobody's deployment; OpenSSL's own
 # default depth is 100, WebPKI paths have two or three.
 INTERMEDIATES_MAX: Final = 8
 CERTIFICATES_BYTES_MAX: Final = 65_536  # all PEM of one peer
 
-# SPIFFE-ID section 2.1 and 2.2. Upper case in a trust domain, percent-encoding,
-# ports, queries and fragments are all outside these sets.
-_TRUST_DOMAIN: Final = re.compile(r"[a-z0-9._-]+", re.ASCII)
-_SEGMENT: Final = re.compile(r"[A-Za-z0-9._-]+", re.ASCII)
-_SCHEME: Final = "spiffe://"
-_PEM_BEGIN: Final = b"-----BEGIN"
 _BOTH_USAGES: Final = frozenset({ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH})
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -61,122 +53,6 @@ _Kind = TypeVar("_Kind", bound=x509.ExtensionType)
 
 # What grpc.aio's `ServicerContext.auth_context()` returns.
 AuthContext = Mapping[str, Iterable[bytes]]
-
-
-@dataclass(frozen=True, slots=True)
-class SpiffeId:
-    """A checked `spiffe://trust_domain/path`; `path` starts with a slash and is not empty."""
-
-    trust_domain: str
-    path: str
-
-    def __str__(self) -> str:
-        return f"{_SCHEME}{self.trust_domain}{self.path}"
-
-
-def check_trust_domain(text: str) -> str:
-    """A trust domain name, unchanged.
-
-    Raises:
-        IdentityError: it breaks a rule of SPIFFE-ID section 2.1.
-    """
-    if len(text) > TRUST_DOMAIN_BYTES_MAX or not _TRUST_DOMAIN.fullmatch(text):
-        message = (
-            f"{text[:80]!a} is not a trust domain: lower-case letters, digits, dots, dashes and "
-            "underscores"
-        )
-        raise IdentityError(message)
-    return text
-
-
-def parse_spiffe_id(text: str) -> SpiffeId:
-    """Read the identity of a workload. Nothing is normalised: equality is byte by byte.
-
-    Raises:
-        IdentityError: it breaks a rule of SPIFFE-ID section 2, or has no path
-            (then it names a trust domain, not a workload).
-    """
-    if len(text) > SPIFFE_ID_BYTES_MAX:
-        message = f"a SPIFFE ID is at most {SPIFFE_ID_BYTES_MAX} bytes long"
-        raise IdentityError(message)
-    if not text.startswith(_SCHEME):
-        message = f"{text[:80]!a} is not a SPIFFE ID: it does not start with `{_SCHEME}`"
-        raise IdentityError(message)
-    trust_domain, slash, rest = text.removeprefix(_SCHEME).partition("/")
-    check_trust_domain(trust_domain)
-    segments = rest.split("/")
-    if not slash or not all(map(_is_segment, segments)):
-        message = f"{text[:80]!a} is not the SPIFFE ID of a workload: its path is empty or wrong"
-        raise IdentityError(message)
-    return SpiffeId(trust_domain, f"/{rest}")
-
-
-def _is_segment(segment: str) -> bool:
-    return segment not in {".", ".."} and _SEGMENT.fullmatch(segment) is not None
-
-
-@dataclass(frozen=True, slots=True)
-class TrustBundle:
-    """The authorities that may speak for one trust domain.
-
-    Attributes:
-        trust_domain: the only one whose identities are believed.
-        authorities: at least one.
-        generation: changes with the set; part of every cache key.
-    """
-
-    trust_domain: str
-    authorities: tuple[x509.Certificate, ...]
-    generation: bytes
-
-
-def load_trust_bundle(trust_domain: str, pem: bytes) -> TrustBundle:
-    """Read the authorities of a trust domain from PEM.
-
-    Raises:
-        ConfigurationError: no certificate, not PEM, or one that is no authority.
-    """
-    try:
-        authorities = load_pem_certificates(pem)
-        # Fields are read when they are asked for: whatever cannot be read shows here, not later.
-        names = [ascii(authority.subject.rfc4514_string())[1:-1] for authority in authorities]
-        authorized = [_is_authority(authority) for authority in authorities]
-    except Exception:  # noqa: BLE001 damaged bytes; the library has many ways to say no
-        message = "the trust bundle holds no certificate, or one that cannot be read: it is PEM"
-        raise ConfigurationError(message) from None
-    for authority, name, good in zip(authorities, names, authorized, strict=True):
-        if not good:
-            message = (
-                f"the trust bundle holds a certificate that is no authority: "
-                f"`{name}` serial {authority.serial_number:x}"
-            )
-            raise ConfigurationError(message)
-    ders = sorted(authority.public_bytes(Encoding.DER) for authority in authorities)
-    generation = hashlib.sha256(b"".join(hashlib.sha256(der).digest() for der in ders)).digest()
-    return TrustBundle(check_trust_domain(trust_domain), authorities, generation)
-
-
-def load_pem_certificates(pem: bytes) -> tuple[x509.Certificate, ...]:
-    """All certificates of a PEM file.
-
-    Raises:
-        ValueError: there is none, or one cannot be read. The library skips what
-            has a beginning and no end; a file of which the rest is still being
-            written would be taken for a whole one.
-    """
-    found = tuple(x509.load_pem_x509_certificates(pem))
-    if pem.count(_PEM_BEGIN) != len(found):
-        raise ValueError("a certificate is cut off")
-    return found
-
-
-def _is_authority(certificate: x509.Certificate) -> bool:
-    """Whether it says so; raises what the library raises for extensions that cannot be read."""
-    try:
-        constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints)
-    except x509.ExtensionNotFound:
-        return False
-    return constraints.value.ca
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,25 +85,33 @@ class Verified:
 
 
 class SvidVerifier:
-    """Checks peers against one trust bundle.
+    """Checks peers against the authorities of their own trust domains.
 
     Not for concurrent use by threads: the server calls it on its event loop.
 
     Args:
-        bundle: whom to believe.
+        trust: whom to believe.
+        ours_end_ns: the last moment of our own certificate; None: there is none to look at.
         entries_max: verified certificates kept, with their bytes, a few KiB each;
             the least recently used goes first.
     """
 
-    def __init__(self, bundle: TrustBundle, entries_max: int = 1_024) -> None:
-        self._bundle = bundle
-        self._store = Store(list(bundle.authorities))
+    def __init__(
+        self, trust: Trust, ours_end_ns: int | None = None, entries_max: int = 1_024
+    ) -> None:
         self._cache: LRUCache[tuple[bytes, bytes, bytes], Verified] = LRUCache(maxsize=entries_max)
+        self._believe(trust, ours_end_ns)
 
-    def use(self, bundle: TrustBundle) -> None:
-        """Believe another bundle from the next call on; nothing verified before counts."""
-        self._store = Store(list(bundle.authorities))
-        self._bundle = bundle
+    def use(self, trust: Trust, ours_end_ns: int | None = None) -> None:
+        """Believe these authorities from the next call on; nothing verified before counts."""
+        self._believe(trust, ours_end_ns)
+
+    def _believe(self, trust: Trust, ours_end_ns: int | None) -> None:
+        self._stores = {
+            bundle.trust_domain: Store(list(bundle.authorities)) for bundle in trust.bundles
+        }
+        self._trust = trust
+        self._ours_end_ns = ours_end_ns
 
     def caller(self, context: AuthContext, peer: str, now_ns: int) -> Caller:
         """The calling workload.
@@ -238,6 +122,8 @@ class SvidVerifier:
             now_ns: the clock, nanoseconds since the epoch.
 
         Raises:
+            OwnIdentityError: our own certificate has expired. Whoever renews it would also
+                tell us which authorities to believe, so what we believe is as old.
             IdentityError: any of the rules above is broken.
         """
         claimed = _only(context, "peer_spiffe_id")
@@ -246,7 +132,7 @@ class SvidVerifier:
         # of OpenSSL and BoringSSL count the leaf in, `_path` copes with both.
         chain_pem = b"".join(context.get("x509_pem_cert_chain") or ())
         # The bytes themselves: Python hashes them quicker than SHA-256 does, with a key of its own.
-        key = (leaf_pem, chain_pem, self._bundle.generation)
+        key = (leaf_pem, chain_pem, self._trust.generation)
         verified = self._cache.get(key)
         if verified is None or not verified.is_within(now_ns):
             # Another path may have taken the place of one that expired.
@@ -255,6 +141,8 @@ class SvidVerifier:
         if claimed != verified.name:
             message = "the identity of the connection is not that of its certificate"
             raise IdentityError(message)
+        if self._ours_end_ns is not None and now_ns > self._ours_end_ns:
+            raise OwnIdentityError("the certificate of this server has expired")
         return Caller(verified.text, verified.serial, peer)
 
     def identify(self, leaf_pem: bytes, chain_pem: bytes, now_ns: int) -> Verified:
@@ -271,20 +159,25 @@ class SvidVerifier:
         # The identity comes before the path: which authorities may speak depends
         # on the trust domain that the leaf names (Workload API section 4.6).
         spiffe_id = parse_spiffe_id(_only_uri(leaf))
-        if spiffe_id.trust_domain != self._bundle.trust_domain:
+        # INVARIANT: a leaf is judged by the authorities of the trust domain that it names, and by
+        # no others, whatever let the handshake happen.
+        store = self._stores.get(spiffe_id.trust_domain)
+        if store is None:
+            known = ", ".join(f"`{name}`" for name in self._stores)
             message = (
-                f"`{spiffe_id.trust_domain}` is a foreign trust domain: this server knows "
-                f"`{self._bundle.trust_domain}`"
+                f"`{spiffe_id.trust_domain}` is a foreign trust domain: this server knows {known}"
             )
             raise IdentityError(message)
         now = _EPOCH + timedelta(microseconds=now_ns // 1_000)
-        verifier = PolicyBuilder().store(self._store).time(now).build_client_verifier()
+        verifier = PolicyBuilder().store(store).time(now).build_client_verifier()
         try:
             path = verifier.verify(leaf, intermediates).chain
         except VerificationError as error:
             message = f"the certificate does not lead to an authority: {_one_line(error)}"
             raise IdentityError(message) from None
         _check_usages(leaf)
+        for certificate in path[1:]:
+            _check_authority(certificate, spiffe_id.trust_domain)
         verified = Verified(
             spiffe_id,
             f"{leaf.serial_number:x}",
@@ -345,6 +238,17 @@ def _only_uri(leaf: x509.Certificate) -> str:
         message = f"the certificate has {len(uris)} URI names where exactly one is needed"
         raise IdentityError(message)
     return uris[0]
+
+
+def _check_authority(certificate: x509.Certificate, trust_domain: str) -> None:
+    """Rule 4, its end: an authority that names a trust domain signs for that one (section 3.2)."""
+    names = _extension(certificate, x509.SubjectAlternativeName)
+    if names is None:
+        return
+    for uri in names.value.get_values_for_type(x509.UniformResourceIdentifier):
+        if uri.lower().startswith("spiffe:") and uri != f"spiffe://{trust_domain}":
+            message = f"an authority on the path is not one of `{trust_domain}`: it is another's"
+            raise IdentityError(message)
 
 
 def _check_usages(leaf: x509.Certificate) -> None:

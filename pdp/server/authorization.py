@@ -30,7 +30,7 @@ from pdp import wire
 from pdp.audit.entry import Received
 from pdp.config.settings import Limits
 from pdp.decision_point import Clock, DecisionPoint
-from pdp.errors import IdentityError, InvalidRequestError
+from pdp.errors import IdentityError, InvalidRequestError, OwnIdentityError
 from pdp.identity.svid import SvidVerifier
 from pdp.interning import Interner
 from pdp.model import Caller, Cause, Effect, deny
@@ -181,12 +181,15 @@ class AuthorizationDoor:
         """Who is asking, by the certificate of this connection and by what is believed now.
 
         Raises:
-            RefusedError: UNAUTHENTICATED.
+            RefusedError: UNAUTHENTICATED; UNAVAILABLE where the fault is ours.
         """
         try:
             return self._verifier.caller(
                 context.auth_context(), context.peer(), self._clock.wall_ns()
             )
+        except OwnIdentityError as error:
+            # No fault of the caller's: it asks another server, or this one later.
+            raise RefusedError(grpc.StatusCode.UNAVAILABLE, "identity_ended", str(error)) from None
         except IdentityError as error:
             raise RefusedError(
                 grpc.StatusCode.UNAUTHENTICATED, "unauthenticated", str(error)

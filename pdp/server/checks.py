@@ -10,7 +10,7 @@ from pdp.bundle.anchor import Anchor
 from pdp.bundle.settings import BundleSettings
 from pdp.bundle.trust import root_problem
 from pdp.config import ConfigurationProblemsError, Settings
-from pdp.config.settings import SearchSettings
+from pdp.config.settings import SearchSettings, TlsSettings
 from pdp.decision_point import SystemClock
 from pdp.errors import ConfigurationError, KeySetError
 from pdp.identity.issuers import IssuerSettings
@@ -36,7 +36,9 @@ def check_files(settings: Settings, source: str) -> list[str]:
     warnings: list[str] = []
 
     def identity() -> None:
-        warnings.extend(load_server_svid(settings.tls, time.time_ns()).warnings)
+        # An agent is not asked: it answers to the process that serves, not to this one.
+        if isinstance(settings.tls, TlsSettings):
+            warnings.extend(load_server_svid(settings.tls, time.time_ns()).warnings)
 
     checks: tuple[Callable[[], object], ...] = (
         identity,

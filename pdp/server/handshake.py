@@ -59,5 +59,5 @@ class Handshakes:
 
 def _configuration(identity: ServerSvid) -> grpc.ServerCertificateConfiguration:
     return grpc.ssl_server_certificate_configuration(
-        [(identity.key_pem, identity.certificate_pem)], identity.trust_pem
+        [(identity.key_pem, identity.certificate_pem)], identity.roots_pem
     )

@@ -129,7 +129,7 @@ class Server:
             attributes=attributes,
             searching=searching,
         )
-        self._verifier = SvidVerifier(identity.trust)
+        self._verifier = SvidVerifier(identity.trust, identity.ends_ns)
         self._handshakes = Handshakes(identity)
         door = AuthorizationDoor(self.decision_point, self._verifier, limits, clock, telemetry)
         batches = BatchDoor(door, self.decision_point)
@@ -252,7 +252,7 @@ class Server:
         certificate: a handshake may come in between.
         """
         self.identity = identity
-        self._verifier.use(identity.trust)
+        self._verifier.use(identity.trust, identity.ends_ns)
         self._handshakes.use(identity)
         for other in (self.authzen, self.metrics):
             if other is not None:
@@ -283,12 +283,14 @@ class Server:
         self._telemetry.log("info" if mapped else "warning", "envoy", state=found)
 
     def state(self) -> str:
-        """One of `serving`, `no_bundle`, `stale`, `recorder_failing`."""
+        """One of `serving`, `no_bundle`, `stale`, `identity_ended`, `recorder_failing`."""
         snapshot = self._snapshots.current()
         if snapshot is None:
             return "no_bundle"
         if snapshot.is_stale(self._clock.wall_ns()):
             return "stale"
+        if self._clock.wall_ns() > self.identity.ends_ns:
+            return "identity_ended"
         return "serving" if self._recorder.healthy else "recorder_failing"
 
     async def _tick(self) -> None:

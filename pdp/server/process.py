@@ -1,6 +1,6 @@
 """The process behind `pdp serve`: starts in an order, stops in the reverse order.
 
-    1  settings and our own certificate are judged
+    1  settings and our own certificate are judged; an agent is waited for
     2  the port is free
     3  the bundle is fetched and verified     what does not verify stops the start
        keys of token issuers are read         a file that cannot be used stops the start
@@ -25,7 +25,7 @@ import contextlib
 import gc
 import json
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Final
 
 import uvloop
@@ -37,8 +37,7 @@ from pdp.bundle.anchor import Anchor
 from pdp.config.settings import Address, Limits, Settings
 from pdp.decision_point import Clock, SystemClock
 from pdp.identity.keys import IssuerKeys
-from pdp.identity.rotation import IdentityFiles
-from pdp.identity.server_svid import ServerSvid, load_server_svid
+from pdp.identity.source import IdentitySource, open_identity
 from pdp.identity.token import TokenVerifier
 from pdp.providers.desk import ProviderDesk
 from pdp.providers.opening import open_providers
@@ -117,11 +116,11 @@ async def serve(
     Raises: as `run`.
     """
     signals = Signals()
-    # (1) The settings were judged when they were read.
-    identity = _read_identity(settings, keeper.anchor, clock, telemetry)
-    # (2) Told now rather than after half a minute of other work; taken in step 5.
-    authzen = _check_ports(settings)
     async with contextlib.AsyncExitStack() as opened:
+        # (1) The settings were judged when they were read.
+        source = await _open_identity(settings, keeper.anchor, clock, telemetry, opened)
+        # (2) Told now rather than after half a minute of other work; taken in step 5.
+        authzen = _check_ports(settings)
         attributes = _open_providers(settings, opened, clock, telemetry)
         # (3) What fails verification ends the process here.
         opened.push_async_callback(asyncio.to_thread, keeper.close)
@@ -132,7 +131,7 @@ async def serve(
             spool = await asyncio.to_thread(_open_spool, settings, clock, telemetry)
             opened.push_async_callback(asyncio.to_thread, spool.close)
             server = Server(
-                identity,
+                source.identity,
                 keeper,
                 recorder_of(spool),
                 listen=settings.listen,
@@ -150,30 +149,34 @@ async def serve(
             address = await server.bind(authzen, reflect=settings.reflection, envoy=settings.envoy)
         # (5) From here on there are answers.
         await server.start()
-        upkeep = [_certificates_kept_current(settings, server, identity, clock, telemetry)]
         polls = polls or _polling(settings, keeper, telemetry)
-        endless = polls(server), *(each.forever() for each in key_watches)
-        upkeep += map(asyncio.create_task, endless)
+        watch = IdentityWatch(source, server, clock, telemetry)
+        endless = [polls(server), watch.forever(settings.tls.poll_interval_s)]
+        endless += [each.forever() for each in key_watches]
+        upkeep = [asyncio.create_task(task) for task in endless]
         _settle(telemetry, address)
         listening(address)
-        await signals.first.wait()
         await _wind_down(server, settings.limits, signals, telemetry)
         # (8) A poll that is under way ends by itself, before the keeper closes.
-        for task in upkeep:
-            task.cancel()
+        _cancel(upkeep)
     telemetry.log("info", "stopped")
 
 
-def _read_identity(
-    settings: Settings, anchor: Anchor, clock: Clock, telemetry: Telemetry
-) -> ServerSvid:
-    """Our certificate, and what is odd about it in the log; where trust starts fits to it."""
+async def _open_identity(
+    settings: Settings,
+    anchor: Anchor,
+    clock: Clock,
+    telemetry: Telemetry,
+    opened: contextlib.AsyncExitStack,
+) -> IdentitySource:
+    """Where our identity is from, and what is odd about it in the log; where trust starts fits."""
     anchor.check_place(settings.tls.trust_domain, settings.listen.host)
     telemetry.log("info", "starting", version=pdp.__version__, instance=settings.instance)
-    identity = load_server_svid(settings.tls, clock.wall_ns())
-    for warning in identity.warnings:
+    source = await asyncio.to_thread(open_identity, settings.tls, clock.wall_ns)
+    opened.push_async_callback(asyncio.to_thread, source.close)
+    for warning in source.identity.warnings:
         telemetry.log("warning", "tls", detail=warning)
-    return identity
+    return source
 
 
 def _polling(settings: Settings, keeper: BundleKeeper, telemetry: Telemetry) -> Polls:
@@ -240,23 +243,16 @@ async def _read_keys(
     return tokens, watches
 
 
-def _certificates_kept_current(
-    settings: Settings,
-    server: Server,
-    identity: ServerSvid,
-    clock: Clock,
-    telemetry: Telemetry,
-) -> asyncio.Task[None]:
-    """What looks after our own certificate until it is cancelled."""
-    files = IdentityFiles(settings.tls, identity, clock.wall_ns)
-    watch = IdentityWatch(files, server, clock, telemetry)
-    return asyncio.create_task(watch.forever(settings.tls.poll_interval_s))
+def _cancel(tasks: Iterable[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
 
 
 async def _wind_down(
     server: Server, limits: Limits, signals: Signals, telemetry: Telemetry
 ) -> None:
-    """Steps 6 and 7."""
+    """From a signal on, steps 6 and 7."""
+    await signals.first.wait()
     drain_s = limits.drain_s if signals.kindly else 0.0
     telemetry.log("info", "stopping", drain_s=drain_s, grace_s=limits.stop_grace_s)
     # (6) Callers are told first; who looks only now and then, hears of it meanwhile.

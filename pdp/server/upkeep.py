@@ -1,4 +1,4 @@
-"""What keeps a serving PDP current: the bundle, and our own certificate files.
+"""What keeps a serving PDP current: the bundle, and our own identity.
 
 Two tasks that go on until they are cancelled. Whatever goes wrong in a round is
 told, and the next round may fare better; decisions never wait for either.
@@ -11,8 +11,9 @@ from typing import Final, Protocol
 
 from pdp.bundle import PollResult
 from pdp.decision_point import Clock, SnapshotSource
-from pdp.identity.rotation import SETTLE_S, IdentityFiles, Look
+from pdp.identity.rotation import SETTLE_S, Look
 from pdp.identity.server_svid import ServerSvid
+from pdp.identity.source import IdentitySource
 from pdp.server.listener import Server
 from pdp.server.poll_log import PollLog
 from pdp.telemetry import Telemetry
@@ -51,19 +52,19 @@ async def poll_forever(
 
 
 class IdentityWatch:
-    """Takes new certificate files into use, and tells what is wrong with them once.
+    """Takes a new identity into use, and tells what is wrong with them once.
 
     Args:
-        files: ours.
+        source: of ours.
         server: what shows and believes them.
         clock: time.
         telemetry: counters and logs.
     """
 
     def __init__(
-        self, files: IdentityFiles, server: Server, clock: Clock, telemetry: Telemetry
+        self, source: IdentitySource, server: Server, clock: Clock, telemetry: Telemetry
     ) -> None:
-        self._files = files
+        self._source = source
         self._server = server
         self._clock = clock
         self._telemetry = telemetry
@@ -86,8 +87,8 @@ class IdentityWatch:
 
     async def once(self) -> Look:
         """Look, take what is new, tell what is wrong."""
-        look = await asyncio.to_thread(self._files.look)
-        identity = self._files.identity
+        look = await asyncio.to_thread(self._source.look)
+        identity = self._source.identity
         if look.changed:
             self._server.use(identity)
             self._telemetry.count("tls", "updated")

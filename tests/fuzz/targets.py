@@ -459,7 +459,8 @@ def certificates() -> Iterator[Running]:
     from cryptography.hazmat.primitives.serialization import Encoding
 
     from pdp.errors import ConfigurationError, IdentityError
-    from pdp.identity.svid import SvidVerifier, load_trust_bundle
+    from pdp.identity.svid import SvidVerifier
+    from pdp.identity.trust import load_trust_bundle
     from tests.simulators.certificates import PEP, TRUST_DOMAIN
     from tests.test_svid import AUTHORITY, GOOD, NOW_NS, TRUST, pem_of
 

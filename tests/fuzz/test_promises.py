@@ -30,7 +30,7 @@ from pdp import archive as archive_module
 from pdp.archive import read_archive
 from pdp.authoring.throwaway import ThrowawayAuthority
 from pdp.errors import BundleRefusedError, ConfigurationError
-from pdp.identity.svid import load_trust_bundle
+from pdp.identity.trust import load_trust_bundle
 from tests import threat_models
 from tests.conftest import ROOT, Ledger
 from tests.fuzz.targets import TARGETS, Running, damage

@@ -19,8 +19,9 @@ from pdp.config.settings import Limits
 from pdp.decision_point import DecisionPoint
 from pdp.fetching import AttributeSource
 from pdp.http_mapping import HttpMapping
-from pdp.identity.svid import SvidVerifier, load_trust_bundle
+from pdp.identity.svid import SvidVerifier
 from pdp.identity.token import TokenVerifier
+from pdp.identity.trust import load_trust_bundle
 from pdp.model import Effect, Obligation
 from pdp.policy import PolicyDocument, PolicySet
 from pdp.server.authorization import AuthorizationDoor

@@ -26,7 +26,7 @@ from pdp import boundary
 from pdp.batch import Batch
 from pdp.config.settings import Limits
 from pdp.decision_point import Clock
-from pdp.errors import IdentityError, InvalidRequestError
+from pdp.errors import IdentityError, InvalidRequestError, OwnIdentityError
 from pdp.identity.svid import SvidVerifier
 from pdp.model import Caller, Cause, Effect, deny
 from pdp.search import SearchDecisionPoint
@@ -272,6 +272,10 @@ class AuthzenDoor:
         try:
             peer: Peer = scope["state"][STATE]
             return self._verifier.caller(peer.auth_context, peer.address, self._clock.wall_ns())
+        except OwnIdentityError as error:
+            raise RefusedError(
+                HTTPStatus.SERVICE_UNAVAILABLE, "identity_ended", str(error), close=True
+            ) from None
         except IdentityError as error:
             raise RefusedError(
                 HTTPStatus.UNAUTHORIZED,
