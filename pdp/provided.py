@@ -91,6 +91,8 @@ class Provided:
         declared = {(each.target, each.name): each for each in schemas}
         self.documents: dict[str, ProviderDocument] = {}
         self._owned: dict[tuple[Target, str], dict[str, _Owned]] = {}
+        # Who is asked for what a rule reads of a type that is owned: worked out once for each.
+        self._readers: dict[tuple[Target, str, frozenset[Path]], tuple[str, ...]] = {}
         for document in documents:
             _check(document)
             if document.name in self.documents:
@@ -136,10 +138,13 @@ class Provided:
         """The providers that own something which one of the rules may look at."""
         found: dict[str, None] = {}
         for target, root in _PARTS:
-            owned = self._owned.get((target, attributes[f"{root}.type"]))
-            if owned:
+            kind = attributes[f"{root}.type"]
+            if owned := self._owned.get((target, kind)):
                 for rule in rules:
-                    found.update(dict.fromkeys(_read(owned, root, rule.reads)))
+                    key = (target, kind, rule.reads)
+                    if (readers := self._readers.get(key)) is None:
+                        readers = self._readers[key] = tuple(_read(owned, root, rule.reads))
+                    found.update(dict.fromkeys(readers))
         return tuple(self.documents[name] for name in sorted(found))
 
     def complete(self, admitted: Admitted, said: Mapping[str, Fetched]) -> Admitted:

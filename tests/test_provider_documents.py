@@ -22,6 +22,8 @@ from pdp.authoring.review import Clock, review
 from pdp.authoring.second_opinion import consult
 from pdp.cel.limits import EvaluationLimits
 from pdp.errors import PolicyError
+from pdp.impact.comparison import Act, compare
+from pdp.impact.edition import Edition, read_edition
 from pdp.model import Cause, Effect
 from pdp.provided import ProviderDocument
 from pdp.schema import Target
@@ -306,3 +308,30 @@ def test_explain_and_repl_say_where_a_value_came_from(
         assert what in json.loads(done.stdout)["origins"]["subject.properties.suspended"]
         lines = "has(subject.properties.suspended)\n:vars\n"
         assert what in pdp("repl", asked, "--policies", folder, stdin=lines).stdout
+
+
+def edition(folder: Path, name: str, changes: Mapping[str, str]) -> Edition:
+    """The folder, with some documents other than they are; an empty text is none."""
+    made = folder / name
+    made.mkdir()
+    for path, text in (FILES | dict(changes)).items():
+        if text:
+            (made / path).write_text(text)
+    return read_edition(str(made))
+
+
+def test_what_becomes_of_a_provider_is_named_in_a_diff(tmp_path: Path) -> None:
+    """One that goes leaves callers to say what it owned: among the dangerous."""
+    before = edition(tmp_path, "before", {})
+    guarded = POLICY.replace('subject.properties.suspended"', 'has(subject.properties.suspended)"')
+    gone = edition(tmp_path, "gone", {"hr.yaml": "", "p.yaml": guarded})
+    found = [each for each in compare(before, gone) if each.kind == "provider"]
+    assert [(each.act, each.name, each.rank) for each in found] == [(Act.REMOVED, "hr", 2)]
+    older = edition(tmp_path, "older", {"hr.yaml": HR.replace("30", "300")})
+    (changed,) = compare(before, older)
+    assert (changed.kind, changed.act, changed.rank) == ("provider", Act.CHANGED, 2)
+    assert [(each.field, each.old, each.new) for each in changed.changes] == [
+        ("max age s", "30", "300")
+    ]
+    (added,) = (each for each in compare(gone, before) if each.kind == "provider")
+    assert added.act is Act.ADDED

@@ -85,7 +85,7 @@ class Builder:
     def step(self, plan: Plan) -> Step:
         """The closure of one plan. INVARIANT: its value is whole (`pdp.cel.partial`)."""
         made = self._made(plan)
-        return _whole(made) if isinstance(plan, _MAY_BE_PARTIAL) else made
+        return _whole(made) if _may_be_partial(plan) else made
 
     def part(self, plan: Plan) -> Step:
         """The same for what looks into a map under a key: the map may be partial."""
@@ -168,8 +168,11 @@ class Builder:
         return _quantifier(elements, test, by=plan.macro is Macro.EXISTS)
 
 
-# What else comes to a value of its own never is.
-_MAY_BE_PARTIAL = (plans.Attribute, plans.Field, plans.Apply, plans.Use)
+def _may_be_partial(plan: Plan) -> bool:
+    """What else comes to a value of its own, and that is whole."""
+    if isinstance(plan, plans.Apply):
+        return plan.function in partial.LOOK_INTO
+    return isinstance(plan, plans.Attribute | plans.Field | plans.Use)
 
 
 def _whole(made: Step) -> Step:

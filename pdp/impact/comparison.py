@@ -47,7 +47,8 @@ class Difference:
     """One thing that is not the same.
 
     Attributes:
-        kind: `rule`, `role`, `variable`, `policy`, `caller`, `schema`, `mapping`, `route`.
+        kind: `rule`, `role`, `variable`, `policy`, `caller`, `schema`, `provider`, `mapping`,
+            `route`.
         name: `policy/rule`, a SPIFFE ID, ...
         act: what happened to it.
         effect: of a rule, else None.
@@ -75,6 +76,9 @@ class Difference:
             ("caller", Act.ADDED, None): 2,
             ("caller", Act.CHANGED, None): 2,
             ("schema", Act.REMOVED, None): 2,
+            # What a provider no longer owns, callers may say.
+            ("provider", Act.REMOVED, None): 2,
+            ("provider", Act.CHANGED, None): 2,
             # A route that goes leaves its requests to the next.
             ("route", Act.REMOVED, None): 2,
             ("route", Act.ADDED, None): 2,
@@ -92,6 +96,7 @@ def compare(old: Edition, new: Edition) -> list[Difference]:
         *_policies(old.policies, new.policies),
         *_pairs("caller", _callers(old), _callers(new)),
         *_pairs("schema", _schemas(old), _schemas(new)),
+        *_pairs("provider", _providers(old), _providers(new)),
         *_pairs("mapping", _mapping(old), _mapping(new)),
         *_pairs("route", _routes(old), _routes(new)),
     ]
@@ -111,6 +116,11 @@ def _callers(edition: Edition) -> dict[str, Any]:
 
 def _schemas(edition: Edition) -> dict[str, Any]:
     return {f"{each.target.name.lower()} {each.name}": each for each in edition.schemas}
+
+
+def _providers(edition: Edition) -> dict[str, Any]:
+    provided = edition.policy_set.provided
+    return {} if provided is None else dict(provided.documents)
 
 
 @dataclass(frozen=True, slots=True)
