@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from pdp import search
 from pdp.admission import Denials
 from pdp.audit.batch_entry import single_entries
+from pdp.audit.entry import Capture
 from pdp.audit.log import ENTRY_BYTES_MAX
 from pdp.audit.reading import search_line
 from pdp.authoring.checker import Checker
@@ -1029,6 +1030,22 @@ def test_one_record_per_page_says_what_was_asked_and_all_that_was_returned(tmp_p
         assert told[0].request_digest == told[1].request_digest
 
     run(tmp_path, scenario, many(12))
+
+
+def test_with_full_capture_the_record_holds_all_attributes(tmp_path: Path) -> None:
+    """Of the query, and of each result as it was decided; without it, what rules read."""
+    body = WRITERS | {"context": {"ip": "10.0.0.1"}}
+
+    async def scenario(server: AuthzenServer) -> None:
+        await found(server, SUBJECT, body)
+        (told,) = server.running.recorder.entries
+        assert told.attributes["context"].map_value.entries["ip"].string_value == "10.0.0.1"
+        item = told.search.items[0]
+        properties = item.attributes["subject.properties"].map_value.entries
+        assert properties["role"].string_value == "admin"
+        assert item.request_digest != told.request_digest
+
+    run(tmp_path, scenario, many(3), capture=Capture.FULL)
 
 
 def test_a_search_is_read_back_as_a_line_and_as_questions(tmp_path: Path) -> None:
