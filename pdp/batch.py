@@ -23,9 +23,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from pdp.audit.batch_entry import BatchEvidence, build_batch
+from pdp.audit.batch_entry import build_batch
 from pdp.audit.decision_id import new_decision_id
-from pdp.audit.entry import Received
+from pdp.audit.entry import BatchEvidence, Received
 from pdp.boundary import Admitted
 from pdp.call import Answer, Call, Moment, Refused, named, with_record
 from pdp.callers import BATCH
@@ -205,7 +205,7 @@ class BatchDecisionPoint(DecisionPoint):
         items = [
             (decision, self._evidence(call)) for decision, call in zip(decided, calls, strict=True)
         ]
-        parts, places = build_batch(shared, items)
+        parts, places = build_batch(shared, items, self._encoded)
         if len(parts) == 1:
             records = [await self._record(parts[0], clock_ns, first.deadline)]
         else:

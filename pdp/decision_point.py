@@ -34,6 +34,7 @@ from dataclasses import replace
 from typing import Final, Protocol
 
 from pdp import admission, boundary
+from pdp.audit.encoded import EncodedAttributes
 from pdp.audit.entry import (
     Capture,
     Evidence,
@@ -136,6 +137,7 @@ class DecisionPoint:
         self._telemetry = telemetry or Telemetry(None, self._clock.wall_ns)
         self._record_failing = False
         self._patience = Patience()
+        self._encoded = EncodedAttributes()
 
     async def authorize(
         self,
@@ -340,7 +342,7 @@ class DecisionPoint:
 
     async def _filed(self, decision: Decision, call: Call) -> RecordRef | None:
         """Step 6: the record is made, and is durable when this returns; None: not in time."""
-        entry = build_entry(decision, self._evidence(call))
+        entry = build_entry(decision, self._evidence(call), encoded=self._encoded)
         return await self._record(entry, call.clock_ns, call.deadline)
 
     async def _record(

@@ -19,7 +19,7 @@ from pdp import admission, wire_batch
 from pdp.admission import Denials
 from pdp.audit import batch_entry
 from pdp.audit.budget import DenialCounts
-from pdp.audit.entry import Capture
+from pdp.audit.entry import BatchEvidence, Capture
 from pdp.audit.log import ENTRY_BYTES_MAX, TAG_DECISION, Opened, PdpId, Sealer, open_record
 from pdp.audit.reading import Filter, as_line
 from pdp.batch import Batch, BatchDecisionPoint, Semantic
@@ -413,7 +413,7 @@ def _sealed(entry: audit_pb2.DecisionRecord) -> Opened:
 
 def test_an_entry_of_a_batch_always_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     """The names of a part take less than is kept free for them."""
-    evidence = batch_entry.BatchEvidence(
+    evidence = BatchEvidence(
         "d" * 36, "é" * 1_024, 1, 2**31, dataclasses.replace(PEP, spiffe_id="s" * 2_048),
         make_snapshot().ref, bytes(32),
     )  # fmt: skip

@@ -10,12 +10,12 @@ So nothing is written down that says less than the records of single questions.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final, cast
 
-from pdp.audit.entry import Evidence, Shared, build_entry, caller_ref
+from pdp.audit.encoded import EncodedAttributes
+from pdp.audit.entry import BatchEvidence, Evidence, build_entry, caller_ref
 from pdp.audit.log import ENTRY_BYTES_MAX
-from pdp.model import BundleRef, Caller, Decision, Effect
+from pdp.model import Decision, Effect
 from pdp.v1 import audit_pb2
 from pdp.v1 import authorization_pb2 as pb
 from pdp.value_codec import bundle_to_pb
@@ -27,37 +27,17 @@ _ITEMS_BYTES_MAX: Final = ENTRY_BYTES_MAX - _HEAD_BYTES_MAX
 _ITEM_OVERHEAD: Final = 4
 
 
-@dataclass(frozen=True, slots=True)
-class BatchEvidence:
-    """What is recorded of a batch once, and not for each item.
-
-    Attributes:
-        decision_id: of the batch; all its parts have it.
-        request_id: of the batch.
-        semantic: as on the wire.
-        questions: how many there were.
-        caller: who asked.
-        bundle: what decided the first of them.
-        digest: of the whole message; empty if there was none.
-    """
-
-    decision_id: str
-    request_id: str
-    semantic: int
-    questions: int
-    caller: Caller
-    bundle: BundleRef | None
-    digest: bytes
-
-
 def build_batch(
-    batch: BatchEvidence, items: Sequence[tuple[Decision, Evidence]]
+    batch: BatchEvidence,
+    items: Sequence[tuple[Decision, Evidence]],
+    encoded: EncodedAttributes | None = None,
 ) -> tuple[list[audit_pb2.DecisionRecord], list[int]]:
     """The parts of a batch's record, each at most `ENTRY_BYTES_MAX` bytes.
 
     Args:
         batch: what they share.
         items: the questions that were decided, in order; at least one.
+        encoded: attributes that were written before.
 
     Returns:
         The parts, and for each item the index of the part that holds it.
@@ -69,9 +49,8 @@ def build_batch(
     parts: list[audit_pb2.DecisionRecord] = []
     places: list[int] = []
     left = -1
-    shared = Shared(batch.bundle)
     for decision, evidence in items:
-        item = build_entry(decision, evidence, _ITEMS_BYTES_MAX - _ITEM_OVERHEAD, shared)
+        item = build_entry(decision, evidence, _ITEMS_BYTES_MAX - _ITEM_OVERHEAD, encoded, batch)
         size = item.ByteSize() + _ITEM_OVERHEAD
         if size > left:
             parts.append(_head(batch, effect, cause))

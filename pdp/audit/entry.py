@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, cast
 
+from pdp.audit.encoded import EncodedAttributes
 from pdp.audit.log import ENTRY_BYTES_MAX
 from pdp.boundary import Admitted
 from pdp.cel.partial import known
@@ -110,46 +111,27 @@ class Evidence:
     full: bool = False
 
 
-# Equal values of these are one value.
-_BY_VALUE: Final = frozenset({str, int, bool, Timestamp})
+@dataclass(frozen=True, slots=True)
+class BatchEvidence:
+    """What is recorded of a batch once, and not for each item.
 
-
-class Shared:
-    """What the items of one batch have in common: it is said, or encoded, once.
-
-    Their subjects, resources and context are often the same objects, and so are the attributes
-    that are read from them.
-
-    Args:
-        bundle: what decided, unless an item says otherwise.
+    Attributes:
+        decision_id: of the batch; all its parts have it.
+        request_id: of the batch.
+        semantic: as on the wire.
+        questions: how many there were.
+        caller: who asked.
+        bundle: what decided the first of them.
+        digest: of the whole message; empty if there was none.
     """
 
-    __slots__ = ("_encoded", "bundle")
-
-    def __init__(self, bundle: BundleRef | None) -> None:
-        self.bundle = bundle
-        # INVARIANT: a value is kept beside its bytes, so that no other one gets its identity.
-        self._encoded: dict[tuple[str, type, object], tuple[Value, bytes]] = {}
-
-    def write(self, attributes: Mapping[str, Value], entry: audit_pb2.DecisionRecord) -> None:
-        """Put attributes into an entry that has none.
-
-        Raises:
-            InvalidRequestError: one has no encoding.
-        """
-        encoded, parts = self._encoded, []
-        for name, value in attributes.items():
-            kind = type(value)
-            # With its kind, for 1 and true are equal. Floats are not among them: 0.0 is -0.0.
-            key = (name, kind, value) if kind in _BY_VALUE else (name, kind, id(value))
-            found = encoded.get(key)
-            if found is None:
-                alone = audit_pb2.DecisionRecord()
-                map_to_pb({name: value}, alone.attributes, "attributes")
-                found = encoded[key] = value, alone.SerializeToString()
-            parts.append(found[1])
-        # Messages that follow each other are one message that has the fields of both.
-        entry.MergeFromString(b"".join(parts))
+    decision_id: str
+    request_id: str
+    semantic: int
+    questions: int
+    caller: Caller
+    bundle: BundleRef | None
+    digest: bytes
 
 
 def canonical_digest(admitted: Admitted) -> bytes:
@@ -240,7 +222,8 @@ def build_entry(
     decision: Decision,
     evidence: Evidence,
     bytes_max: int = ENTRY_BYTES_MAX,
-    shared: Shared | None = None,
+    encoded: EncodedAttributes | None = None,
+    batch: BatchEvidence | None = None,
 ) -> audit_pb2.DecisionRecord:
     """The record of a decision, at most `bytes_max` bytes, of which half of the default will do.
 
@@ -248,7 +231,8 @@ def build_entry(
         decision: the answer.
         evidence: what it was made from.
         bytes_max: as said.
-        shared: of its batch, if it is part of one: then caller and bundle are left out.
+        encoded: attributes that were written before.
+        batch: what it is part of, if it is: then the caller is left out, and its bundle.
 
     Raises:
         InvalidRequestError: an attribute or obligation has no encoding; what
@@ -257,13 +241,13 @@ def build_entry(
     request = evidence.request
     text = _same if evidence.admitted else _text
     bundle = decision.bundle
-    if shared is not None and bundle == shared.bundle:
+    if batch is not None and bundle == batch.bundle:
         bundle = None
     entry = audit_pb2.DecisionRecord(
         decision_id=decision.decision_id,
         request_id=text(request.request_id),
         tenant=text(request.tenant),
-        caller=None if shared else caller_ref(evidence.caller),
+        caller=None if batch else caller_ref(evidence.caller),
         subject={"type": text(request.subject.type), "id": text(request.subject.id)},
         action=text(request.action.name),
         resource_type=text(request.resource.type),
@@ -285,10 +269,10 @@ def build_entry(
     if evidence.http is not None:
         entry.door = EXT_AUTHZ
         entry.http.CopyFrom(evidence.http)
-    if shared is None:
+    if encoded is None:
         map_to_pb(evidence.attributes, entry.attributes, "attributes")
     else:
-        shared.write(evidence.attributes, entry)
+        encoded.write(evidence.attributes, entry)
     if evidence.completion is not None:
         _say_fetched(evidence.completion, entry, full=evidence.full)
     for obligation in decision.obligations:

@@ -20,6 +20,8 @@ BUDGET_S_MAX: Final = 5.0
 # The PDP's own limits (`pdp.boundary`): what is beyond them would be refused
 # there, so it is not worth the budget to encode it here.
 _LIMITS: Final = InputLimits()
+# Kinds that hold nothing, looked for before it is asked what a rarer one may be.
+_WEIGHTLESS: Final = frozenset({int, bool, float, type(None)})
 
 
 def question(
@@ -105,14 +107,19 @@ def check_weight(request: Request) -> None:
             text_left -= len(item)  # type: ignore[arg-type]
             if text_left < 0:
                 raise InvalidRequestError("request", "has too much text")
-        elif isinstance(item, Mapping | list | tuple):
+        elif kind in _WEIGHTLESS:
+            continue
+        elif kind is dict or isinstance(item, Mapping | list | tuple):
             # Length first: a container is not walked before it is paid for.
-            values_left -= len(item)
+            size = len(item)  # type: ignore[arg-type]
+            if not size:
+                continue
+            values_left -= size
             if values_left < 0:
                 raise InvalidRequestError("request", "has too many values")
-            heap.extend(item)
-            if isinstance(item, Mapping):
-                heap.extend(item.values())
+            heap.extend(item)  # type: ignore[arg-type]
+            if kind is dict or isinstance(item, Mapping):
+                heap.extend(item.values())  # type: ignore[attr-defined]
 
 
 def check_can_meet(declared: Collection[tuple[str, str]]) -> frozenset[tuple[str, str]]:

@@ -108,7 +108,11 @@ class Breaker:
             if evidence is Evidence.ANSWERED:
                 self._turn(is_open=False)
             return
-        self._count(failed=evidence is Evidence.FAILED)
+        failed = evidence is Evidence.FAILED
+        self._count(failed=failed)
+        # Nothing but a failure makes it open.
+        if not failed:
+            return
         calls = sum(second.calls for second in self._seconds)
         failures = sum(second.failures for second in self._seconds)
         if calls >= CALLS_MIN and failures * _CALLS_PER_FAILURE >= calls:

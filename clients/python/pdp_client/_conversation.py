@@ -19,8 +19,9 @@ from pdp_client._flights import Flight, Flights
 from pdp_client._lines import Line
 
 # A PDP ends connections that have become old, and gives what goes over them some seconds. It does
-# not say so to a stream; so none lasts longer than that, and the next one finds a new connection.
-AGE_S_MAX: Final = 2.0
+# not say so to a stream; so none lasts longer than that, and the next one finds a new connection,
+# and new certificates.
+AGE_S_MAX: Final = 1.0
 
 
 class Conversation:

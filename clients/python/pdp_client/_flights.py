@@ -20,6 +20,9 @@ from pdp_client._core import Call, Outcome, unusable
 
 # As many as a PDP reads of one stream before it has answered one, unless it is told otherwise.
 IN_FLIGHT_MAX: Final = 64
+# Of one message. A crowd in several messages keeps both sides at work: while answers to one are
+# looked at here, the PDP decides the next.
+TOGETHER_MAX: Final = 32
 # Of one message: what comes together is small, and what is large goes alone.
 MESSAGE_BYTES_MAX: Final = 262_144
 
@@ -79,7 +82,9 @@ class Flights:
             if not left_s > 0:
                 continue
             size += len(flight.call.message)
-            if len(self._sent) >= IN_FLIGHT_MAX or (messages and size > MESSAGE_BYTES_MAX):
+            if len(self._sent) >= IN_FLIGHT_MAX or len(messages) >= TOGETHER_MAX:
+                break
+            if messages and size > MESSAGE_BYTES_MAX:
                 break
             self._sent[request_id] = self._waiting.pop(request_id)
             messages.append(join_question(flight.call.message, left_s))

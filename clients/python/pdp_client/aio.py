@@ -220,8 +220,11 @@ class AsyncClient(Endpoint):
 
     async def _talked(self, call: Call) -> Outcome:
         """One attempt, and never another: a question that got no answer may have been decided."""
-        line, over = self._lease()
         talk = self._talk
+        # A conversation is young, so it is over a line that may be used, unless this is elsewhere.
+        if talk is not None and talk.takes_questions and self._is_here():
+            return await talk.ask(call)
+        line, over = self._lease()
         if talk is None or talk.line is not line or not talk.takes_questions:
             if talk is not None:
                 talk.retire()
@@ -233,6 +236,11 @@ class AsyncClient(Endpoint):
         if over is not None:
             await over.channel.close(None)
         return await talk.ask(call)
+
+    def _is_here(self) -> bool:
+        """Whether this is the process and the event loop that asked first, and it is not closed."""
+        here = self._process_id == os.getpid() and self._loop is asyncio.get_running_loop()
+        return here and not self._closed
 
     def _hung_up(self, line: Line) -> None:
         if self._release(line):
