@@ -19,26 +19,31 @@ import pytest
 
 from pdp import workload_api
 from pdp.authoring.throwaway import IssuedSvid, ThrowawayAuthority
+from pdp.callers import CallerEntry, CallerPolicy
 from pdp.config import load_settings
 from pdp.config.settings import Address, AuthzenSettings, WorkloadApiSettings
 from pdp.errors import ConfigurationError
 from pdp.identity import source
 from pdp.identity.agent import AgentIdentity
-from pdp.identity.svid import SvidVerifier
+from pdp.identity.svid import SvidVerifier, Verified
 from pdp.model import Effect
 from pdp.server import process
 from pdp.server.authzen.pages import load_offer
+from pdp.snapshot import Denials
 from pdp.v1 import authorization_pb2 as pb
+from pdp.values import NANOS
 from pdp.workload_api import Stream, x509_contexts
-from tests.conftest import ROOT
+from tests.conftest import ROOT, Ledger
 from tests.simulators import agent as agents
 from tests.simulators.agent import Agent, Handed
-from tests.simulators.authzen import BASE_URL, AuthzenServer
+from tests.simulators.authzen import BASE_URL, EVALUATION, EVALUATIONS, AuthzenServer
 from tests.simulators.certificates import TRUST_DOMAIN
 from tests.simulators.configurations import Tree, good_tree, toml_text, write_files
-from tests.simulators.decision_points import AUTHORIZE, message, running_server
+from tests.simulators.decision_points import AUTHORIZE, message, now_snapshot, running_server
+from tests.simulators.repository import POLICIES, archive
 from tests.test_batch import BATCH
-from tests.test_process import House, house, quick_tree
+from tests.test_process import BUNDLE_PATH, DOCUMENTS, House, house, quick_tree
+from tests.test_rotation import Callers
 from tests.test_stream import STREAM
 
 __all__ = ["house"]
@@ -47,6 +52,7 @@ OLD, NEW = ThrowawayAuthority(TRUST_DOMAIN), ThrowawayAuthority(TRUST_DOMAIN)
 PARTNER = "partner.example.org"
 PARTNERS = ThrowawayAuthority(PARTNER)
 WAIT_S = 20.0
+PEP_ID = f"spiffe://{TRUST_DOMAIN}/pep"
 
 
 def own(authority: ThrowawayAuthority, path: str = "pdp", **options: timedelta) -> IssuedSvid:
@@ -445,6 +451,7 @@ def test_the_configurations_of_the_page_are_read(tmp_path: Path) -> None:
     """Each `[tls]` of docs/workload-identity.md is one that `pdp serve` takes."""
     page = (ROOT / "docs" / "workload-identity.md").read_text()
     shown = re.findall(r"(?s)```toml\n(.*?)```", page)
+    *shown, tokens = shown
     assert len(shown) == 2
     write_files(tmp_path)
     rest = {name: part for name, part in good_tree().items() if name != "tls"}
@@ -455,6 +462,151 @@ def test_the_configurations_of_the_page_are_read(tmp_path: Path) -> None:
             Path(name).parent.mkdir(parents=True, exist_ok=True)
             Path(name).write_bytes((tmp_path / "trust.pem").read_bytes())
         path = tmp_path / "pdp.toml"
-        path.write_text(toml_text(rest) + here)
+        path.write_text(toml_text(rest) + here + tokens)
+        assert load_settings(path).issuers[0].trust_domain == "example.org"
         kinds.append(type(load_settings(path).tls).__name__)
     assert kinds == ["TlsSettings", "WorkloadApiSettings"]
+
+
+# -- what is withdrawn, and what is exchanged -----------------------------------------------------
+
+
+def check_withdrawn(folder: Path) -> None:
+    """Open connections, a withdrawal, and then an end: each door, with its next answer."""
+    offer = load_offer(AuthzenSettings(Address("127.0.0.1", 0), BASE_URL))
+    body = {
+        "subject": {"type": "user", "id": "alice"},
+        "action": {"name": "read"},
+        "resource": {"type": "document", "id": "1"},
+    }
+
+    async def scenario() -> None:
+        entry = CallerEntry(PEP_ID, ("document",), ("*",), ("user",), may=frozenset({"batch"}))
+        fresh = now_snapshot(callers=CallerPolicy((entry,)))
+        async with (
+            running_server(folder, authzen=offer, snapshot=fresh) as running,
+            running.channel() as channel,
+        ):
+            unary = channel.unary_unary(AUTHORIZE, bytes, pb.AuthorizeResponse.FromString)
+            batch = channel.unary_unary(BATCH, bytes, pb.AuthorizeBatchResponse.FromString)
+            stream = channel.stream_stream(STREAM, bytes, pb.AuthorizeStreamResponse.FromString)
+            talk = stream(None, timeout=60)
+            question = pb.AuthorizeRequest.FromString(message())
+            many = pb.AuthorizeBatchRequest(
+                request_id="b", semantic=pb.BATCH_SEMANTIC_EXECUTE_ALL, items=[question]
+            ).SerializeToString()
+            one = pb.AuthorizeStreamRequest(request=question).SerializeToString()
+            assert running.server.authzen is not None
+            url = f"https://localhost:{running.server.authzen.address.port}"
+            async with AuthzenServer(running, url, folder).client(running.pep) as http:
+
+                async def answers() -> set[str]:
+                    await talk.write(one)
+                    said: Any = await talk.read()
+                    found = [await unary(message(), timeout=5), said.answer]
+                    found += (await batch(many, timeout=5)).items
+                    causes = {pb.Cause.Name(each.cause).removeprefix("CAUSE_") for each in found}
+                    for path, asked in ((EVALUATION, body), (EVALUATIONS, {"evaluations": [body]})):
+                        reply = (await http.post(path, json=asked)).json()
+                        each = reply.get("evaluations", [reply])[0]
+                        causes.add(each["context"]["cause"])
+                    return causes
+
+                assert await answers() == {"RULE"}
+                serial = f"{running.pep.leaf.serial_number:x}"
+                for denials in (
+                    Denials(callers=frozenset({PEP_ID})),
+                    Denials(serials=frozenset({(TRUST_DOMAIN, serial)})),
+                ):
+                    running.snapshots.snapshot = dataclasses.replace(fresh, denials=denials)
+                    assert await answers() == {"CALLER"}
+                running.snapshots.snapshot = fresh
+                assert await answers() == {"RULE"}
+                # The caller's certificate ends; ours does not.
+                running.server._verifier.use(running.server.identity.trust)
+                running.clock.shift_ns = 3 * 3_600 * NANOS
+                for method, data in ((unary, message()), (batch, many)):
+                    with pytest.raises(grpc.aio.AioRpcError) as caught:
+                        await method(data, timeout=5)
+                    assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
+                for path in (EVALUATION, EVALUATIONS):
+                    assert (await http.post(path, json=body)).status_code == 401
+                with contextlib.suppress(grpc.aio.AioRpcError):
+                    await talk.write(one)
+                    await talk.read()
+                assert await talk.code() is grpc.StatusCode.UNAUTHENTICATED
+
+    asyncio.run(scenario())
+
+
+def test_withdrawn_and_ended_callers_are_refused_on_open_connections_of_every_door(
+    tmp_path: Path,
+) -> None:
+    """By SPIFFE ID, by serial, by the end of the certificate: with the very next answer."""
+    check_withdrawn(tmp_path)
+
+
+@pytest.mark.parametrize(("owner", "guard"), [(Denials, "denies_caller"), (Verified, "is_within")])
+def test_withdrawn_and_ended_callers_twin_without_guard(
+    owner: type, guard: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Looked at in the handshake only, either of them would go on being answered."""
+    monkeypatch.setattr(owner, guard, lambda _, __: guard == "is_within")
+    with pytest.raises((AssertionError, pytest.fail.Exception)):
+        check_withdrawn(tmp_path)
+
+
+def rotate_by_agent(house: House, agent: Agent, rotations: int) -> dict[str, int]:
+    """Certificate, authority and policy bundle in turn, all by their own ways; nobody fails."""
+    house.configure(agent_tree(agent))
+    running = house.start()
+    authority = house.authority
+    callers = Callers(running.port, house.pep, authority.bundle_pem)
+    revision = 2
+    for number in range(rotations):
+        if number % 3 == 0:
+            agent.hand(svids=[own(authority)])
+            running.wait_for("tls_updated", changed="certificate")
+        elif number % 3 == 1:
+            before, authority = authority, ThrowawayAuthority(TRUST_DOMAIN)
+            agent.hand(bundles={TRUST_DOMAIN: [before, authority]})
+            running.wait_for("tls_updated", changed="trust bundle")
+            callers.use(callers.shown[0], before.bundle_pem + authority.bundle_pem)
+            agent.hand(svids=[own(authority)])
+            running.wait_for("tls_updated", changed="certificate")
+            callers.use(authority.issue("pep"), authority.bundle_pem)
+            agent.hand(bundles={TRUST_DOMAIN: [authority]})
+            running.wait_for("tls_updated", changed="trust bundle")
+        else:
+            revision += 1
+            house.repository.put(BUNDLE_PATH, archive(revision, house.repository.now_s, DOCUMENTS))
+            house.repository.publish_targets(POLICIES)
+            house.publish()
+            running.wait_for("bundle_updated")
+    callers.stop()
+    assert callers.failures == []
+    assert callers.calls > rotations
+    assert running.stop() == 0
+    return {"rotations": rotations, "calls": callers.calls, "failures": len(callers.failures)}
+
+
+@pytest.fixture
+def agent_of_house(house: House, tmp_path: Path) -> Iterator[Agent]:
+    """An agent for the house."""
+    handed = Handed([own(house.authority)], {TRUST_DOMAIN: [house.authority]})
+    with Agent(tmp_path / "agent.sock", handed) as agent:
+        yield agent
+
+
+def test_rotations_by_an_agent_under_load(house: House, agent_of_house: Agent) -> None:
+    """Six of them: no call fails."""
+    rotate_by_agent(house, agent_of_house, 6)
+
+
+@pytest.mark.prove
+@pytest.mark.timeout(3_600)
+def test_rotations_by_an_agent_under_load_proof(
+    house: House, agent_of_house: Agent, ledger: Ledger
+) -> None:
+    """A thousand of them."""
+    ledger(**rotate_by_agent(house, agent_of_house, 1_000))

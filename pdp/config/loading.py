@@ -273,7 +273,7 @@ class _Builder:
         for number, section in enumerate(tokens.issuers):
             name = f"tokens.issuers[{number}]"
             keys, ca_bundle = section.keys, section.ca_bundle
-            if keys and "://" not in keys:
+            if keys and "://" not in keys and not keys.startswith("unix:"):
                 keys = str(self._file(f"{name}.keys", Path(keys)))
             if ca_bundle is not None:
                 ca_bundle = self._file(f"{name}.ca_bundle", ca_bundle)

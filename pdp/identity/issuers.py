@@ -1,5 +1,8 @@
 """Who may issue subject tokens: what the operator says about each, judged before anything is read.
 
+An issuer `spiffe://trust-domain` stands for the JWT-SVIDs of that trust domain: tokens by the
+SPIFFE JWT-SVID specification, signed with the JWT authorities of its trust bundle.
+
 INVARIANT: issuer and audience have no default. A verifier that takes tokens of
 any issuer, or for any audience, takes those made for somebody else
 (RFC 8725 sections 3.8 and 3.9).
@@ -12,7 +15,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from pdp.errors import ConfigurationError
+from pdp.errors import ConfigurationError, IdentityError
+from pdp.identity.spiffe_id import check_trust_domain
 
 # Signatures with a public key only: with a shared one, whoever verifies could also issue.
 ALGORITHMS: Final = frozenset(
@@ -20,6 +24,10 @@ ALGORITHMS: Final = frozenset(
      "EdDSA", "Ed25519"}
 )  # fmt: skip
 ALGORITHMS_DEFAULT: Final = ("ES256", "RS256")
+# JWT-SVID section 2.1.
+SVID_ALGORITHMS: Final = ALGORITHMS - {"EdDSA", "Ed25519"}
+# JWT-SVIDs are bearer tokens of a short life: SPIRE's live for five minutes.
+SVID_LIFETIME_SECONDS_MAX: Final = 3_600
 # RFC 9068 section 2.1; a token for another purpose of the same issuer has another one.
 TYP_DEFAULT: Final = "at+jwt"
 
@@ -28,6 +36,8 @@ REFRESH_SECONDS_MIN: Final = 60
 _NAME_BYTES_MAX: Final = 1_024
 _DAY_SECONDS: Final = 86_400
 _SCHEME: Final = "https://"
+_SOCKET: Final = "unix:"
+_SPIFFE: Final = "spiffe://"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +45,11 @@ class IssuerSettings:
     """One issuer of subject tokens. Units are in the names.
 
     Attributes:
-        issuer: the `iss` of its tokens, exactly.
+        issuer: the `iss` of its tokens, exactly; or `spiffe://trust-domain`, for its JWT-SVIDs.
         audience: what must be among the `aud` of a token, exactly: this PDP's name at the issuer.
         subject_type: the type of subjects that it proves.
-        keys: its JWKS: `https://...`, or the path of a file.
+        keys: its JWKS: `https://...`, or the path of a file; for JWT-SVIDs the trust bundle,
+            or `unix:...`, the socket of an agent with the Workload API.
         ca_bundle: PEM, the authorities for `https://`; required there.
         algorithms: what its keys may sign with.
         typ: the `typ` of its tokens.
@@ -80,11 +91,42 @@ class IssuerSettings:
         if not self.id_claim or not all(self.id_claim) or not all(self.roles_claim):
             raise ConfigurationError("`id_claim` and `roles_claim` must not have an empty name")
         self._check_times()
+        if self.issuer.startswith(_SPIFFE):
+            self._check_svids()
 
     @property
     def remote(self) -> bool:
-        """Whether the key set is behind HTTPS."""
-        return self.keys.startswith(_SCHEME)
+        """Whether somebody has to be asked for the key set: over HTTPS, or an agent."""
+        return self.keys.startswith((_SCHEME, _SOCKET))
+
+    @property
+    def agent(self) -> bool:
+        """Whether the key set is from an agent with the Workload API."""
+        return self.keys.startswith(_SOCKET)
+
+    @property
+    def trust_domain(self) -> str:
+        """Whose JWT-SVIDs these are; empty: tokens of another kind."""
+        return self.issuer.removeprefix(_SPIFFE) if self.issuer.startswith(_SPIFFE) else ""
+
+    def _check_svids(self) -> None:
+        try:
+            check_trust_domain(self.trust_domain)
+        except IdentityError as error:
+            raise ConfigurationError(f"`issuer`: {error}") from None
+        unfit = [name for name in self.algorithms if name not in SVID_ALGORITHMS]
+        if unfit:
+            raise ConfigurationError(
+                f"`algorithms` has {unfit[0]!a}, which no JWT-SVID is signed with"
+            )
+        if (self.typ, self.id_claim, self.roles_claim) != (TYP_DEFAULT, ("sub",), ()):
+            raise ConfigurationError(
+                "`typ`, `id_claim` and `roles_claim` are given for JWT-SVIDs: leave them out"
+            )
+        if self.lifetime_max_s > SVID_LIFETIME_SECONDS_MAX:
+            raise ConfigurationError(
+                f"`lifetime_max_s` of JWT-SVIDs must be {SVID_LIFETIME_SECONDS_MAX} or less"
+            )
 
     @staticmethod
     def _check_text(name: str, text: str) -> None:
@@ -94,9 +136,16 @@ class IssuerSettings:
             )
 
     def _check_keys(self) -> None:
-        if not self.remote:
+        if self.agent:
+            if not self.issuer.startswith(_SPIFFE):
+                raise ConfigurationError(
+                    "`keys` of an agent are for JWT-SVIDs: `issuer` must be `spiffe://trust-domain`"
+                )
+            if not self.keys.removeprefix(_SOCKET).startswith("/"):
+                raise ConfigurationError("`keys` must be `unix:` and an absolute path")
+        if not self.remote or self.agent:
             # Whoever can change what comes over plain HTTP could issue tokens.
-            if "://" in self.keys:
+            if "://" in self.keys and not self.agent:
                 raise ConfigurationError("`keys` must be the path of a file, or begin `https://`")
             if self.ca_bundle is not None:
                 raise ConfigurationError("`ca_bundle` is for `keys` that begin with `https://`")

@@ -64,13 +64,14 @@ class _UnusableError(Exception):
 
 
 def parse_key_set(
-    data: bytes, algorithms: tuple[str, ...]
+    data: bytes, algorithms: tuple[str, ...], use: str = "sig"
 ) -> tuple[Mapping[str, VerificationKey], tuple[str, ...]]:
     """Judge a JWKS document.
 
     Args:
         data: as read.
         algorithms: what is allowed.
+        use: of its keys that count, where they say one; `jwt-svid` in a SPIFFE trust bundle.
 
     Returns:
         Usable keys by `kid`, at least one; and what was left out and why.
@@ -99,7 +100,7 @@ def parse_key_set(
     for item in listed:
         try:
             kid = _kid(item)
-            found[kid] = _key(item, algorithms)
+            found[kid] = _key(item, algorithms, use)
         except _UnusableError as error:
             skipped.append(f"key {str(item.get('kid'))[:_SHOWN_CHARACTERS]!a} {error}")
     if not found:
@@ -115,13 +116,13 @@ def _kid(item: dict[str, Any]) -> str:
     return kid
 
 
-def _key(item: dict[str, Any], algorithms: tuple[str, ...]) -> VerificationKey:
+def _key(item: dict[str, Any], algorithms: tuple[str, ...], use: str) -> VerificationKey:
     """One key.
 
     Raises:
         _UnusableError: why it is left out.
     """
-    if item.get("use", "sig") != "sig":
+    if item.get("use", use) != use:
         raise _UnusableError("is not for signatures")
     operations = item.get("key_ops", ["verify"])
     if type(operations) is not list or "verify" not in operations:

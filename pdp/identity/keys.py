@@ -26,6 +26,7 @@ from pdp.bundle.store import STORE_URL, Deadline, HttpStore
 from pdp.errors import KeySetError
 from pdp.identity.issuers import REFRESH_SECONDS_MIN, IssuerSettings
 from pdp.identity.jwk import VerificationKey, parse_key_set
+from pdp.identity.jwt_bundle import read_jwt_bundle
 from pdp.values import NANOS
 
 KEY_SET_BYTES_MAX: Final = 262_144
@@ -129,7 +130,9 @@ class IssuerKeys:
         wall_ns, seconds = self._clock.wall_ns(), self._clock.monotonic()
         self._looked, self._failed = seconds, True
         self._wanted.clear()
-        keys, skipped = parse_key_set(self._read(), self.settings.algorithms)
+        # SPIFFE Trust Domain and Bundle section 4.2.2: the same document holds X.509 authorities.
+        use = "jwt-svid" if self.settings.trust_domain else "sig"
+        keys, skipped = parse_key_set(self._read(), self.settings.algorithms, use)
         before, self._held = self._held, _Held(keys, skipped, wall_ns, seconds)
         self._failed = False
         return before is None or {k: v.identity for k, v in before.keys.items()} != {
@@ -137,6 +140,10 @@ class IssuerKeys:
         }
 
     def _read(self) -> bytes:
+        if self.settings.agent:
+            return read_jwt_bundle(
+                self.settings.keys, self.settings.trust_domain, FETCH_SECONDS_MAX
+            )
         if not self.settings.remote:
             return _read_file(Path(self.settings.keys))
         place, _, name = self.settings.keys.rpartition("/")

@@ -1,11 +1,12 @@
-"""Subject tokens: JWT access tokens, verified strictly and without waiting for anything.
+"""Subject tokens: JWT access tokens and JWT-SVIDs, verified strictly, waiting for nothing.
 
 joserfc computes the signature; what may get to it, and what it means, is
 decided here. Steps, in this order:
 
     1  one compact form: three parts, canonical base64url, size       MALFORMED
     2  the header: JSON with one meaning, `alg`, `kid` and `typ` only  HEADER, TYPE
-    3  the issuer, as the token claims it, chooses the key set         ISSUER
+    3  the issuer, as the token claims it, chooses the key set; that of
+       a JWT-SVID is the trust domain of its subject                   ISSUER
     4  its keys are current, and `kid` is one of them                  KEYS, KEY
     5  `alg` is that of the key, which has one                         ALGORITHM
     6  the signature                                                   SIGNATURE
@@ -35,6 +36,7 @@ from pdp.errors import IdentityError, InvalidRequestError
 from pdp.identity.issuers import ALGORITHMS, IssuerSettings
 from pdp.identity.jwk import VerificationKey, decode_canonical
 from pdp.identity.keys import IssuerKeys
+from pdp.identity.spiffe_id import parse_spiffe_id
 from pdp.subject_token import SubjectToken
 from pdp.values import NANOS, Value
 
@@ -42,6 +44,9 @@ TOKEN_BYTES_MAX: Final = 16_384
 # How far an issuer's clock may be ahead of ours (RFC 7519 section 4.1.5). `exp` has no such grace.
 SKEW_SECONDS: Final = 60
 _HEADER: Final = frozenset({"alg", "kid", "typ"})
+_TYP: Final = "typ"
+# JWT-SVID section 2.3.
+_SVID_TYPES: Final = frozenset({"", "JWT", "JOSE"})
 _PARTS: Final = 3
 _AUDIENCES_MAX: Final = 64
 _SECONDS_MAX: Final = 253_402_300_799  # the end of the year 9999
@@ -124,17 +129,32 @@ class TokenVerifier:
             TokenRefusedError: it proves nothing.
         """
         header, claims = _parts(text)
-        issuer = claims.get("iss")
-        keys = self.issuers.get(issuer) if type(issuer) is str else None
+        keys = self._issuer_of(claims)
         if keys is None:
             raise TokenRefusedError(TokenFault.ISSUER)
         settings = keys.settings
-        if _media_type(header["typ"]) != _media_type(settings.typ):
-            raise TokenRefusedError(TokenFault.TYPE)
+        _check_type(header, settings)
         _check_signature(text, header, _key_of(keys, header["kid"]))
         _check_audience(claims.get("aud"), settings.audience)
         expires_s = _check_times(claims, settings, now_ns)
         return self._meaning(claims, settings, expires_s * NANOS)
+
+    def _issuer_of(self, claims: dict[str, Any]) -> IssuerKeys | None:
+        """Step 3. A configured `iss` comes first: a JWT-SVID may have one, and needs none.
+
+        INVARIANT: whichever it is, only its own keys are looked at, and it proves only its own.
+        """
+        issuer, subject = claims.get("iss"), claims.get("sub")
+        found = self.issuers.get(issuer) if type(issuer) is str else None
+        if found is not None and not found.settings.trust_domain:
+            return found
+        if type(subject) is not str:
+            return None
+        try:
+            spiffe_id = parse_spiffe_id(subject)
+        except IdentityError:
+            return None
+        return self.issuers.get(f"spiffe://{spiffe_id.trust_domain}")
 
     def _meaning(
         self, claims: dict[str, Any], settings: IssuerSettings, expires_ns: int
@@ -146,7 +166,10 @@ class TokenVerifier:
             raise TokenRefusedError(TokenFault.CLAIMS) from None
         return SubjectToken(
             issuer=settings.issuer,
-            jti=self._name(judged, ("jti",)),
+            # JWT-SVIDs seldom have one; they are denied by their subject.
+            jti=""
+            if settings.trust_domain and "jti" not in judged
+            else self._name(judged, ("jti",)),
             subject_type=settings.subject_type,
             subject_id=self._name(judged, settings.id_claim),
             expires_ns=expires_ns,
@@ -178,12 +201,24 @@ def _parts(text: str) -> tuple[dict[str, str], dict[str, Any]]:
         found = parse_object(header, TOKEN_BYTES_MAX)
     except StrictJsonError:
         raise TokenRefusedError(TokenFault.HEADER) from None
-    if found.keys() != _HEADER or not all(type(value) is str for value in found.values()):
+    if found.keys() | {_TYP} != _HEADER or not all(type(each) is str for each in found.values()):
         raise TokenRefusedError(TokenFault.HEADER)
     try:
         return found, parse_object(payload, TOKEN_BYTES_MAX, fractions=True)
     except StrictJsonError:
         raise TokenRefusedError(TokenFault.MALFORMED) from None
+
+
+def _check_type(header: dict[str, str], settings: IssuerSettings) -> None:
+    """Step 2, its end: what the token is for."""
+    if settings.trust_domain:
+        if header.get(_TYP, "") not in _SVID_TYPES:
+            raise TokenRefusedError(TokenFault.TYPE)
+        return
+    if _TYP not in header:
+        raise TokenRefusedError(TokenFault.HEADER)
+    if _media_type(header[_TYP]) != _media_type(settings.typ):
+        raise TokenRefusedError(TokenFault.TYPE)
 
 
 def _media_type(typ: str) -> str:
@@ -227,8 +262,15 @@ def _check_audience(found: object, audience: str) -> None:
 
 
 def _check_times(claims: dict[str, Any], settings: IssuerSettings, now_ns: int) -> int:
-    """The end of the token, seconds since the epoch; `exp` and `iat` are required (RFC 9068)."""
-    expires, issued = _seconds(claims.get("exp")), _seconds(claims.get("iat"))
+    """The end of the token, seconds since the epoch; `exp` and `iat` are required (RFC 9068).
+
+    A JWT-SVID needs no `iat`: then it lives from now, which `lifetime_max_s` bounds all the same.
+    """
+    expires = _seconds(claims.get("exp"))
+    if settings.trust_domain and "iat" not in claims:
+        issued = min(now_ns // NANOS, max(0, expires - 1))
+    else:
+        issued = _seconds(claims.get("iat"))
     begins = _seconds(claims.get("nbf", issued))
     if now_ns >= expires * NANOS:
         raise TokenRefusedError(TokenFault.EXPIRED)
