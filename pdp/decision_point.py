@@ -203,7 +203,10 @@ class DecisionPoint:
             decision = await self._concluded(call, deny(Cause.INTERNAL))
         if call.request.explain:
             decision = self._explained(call, decision)
-        self._telemetry.counters[_COUNTED[decision.effect, decision.cause]] += 1
+        counted = _COUNTED[decision.effect, decision.cause]
+        self._telemetry.counters[counted] += 1
+        if self._telemetry.tracing is not None:
+            self._telemetry.tracing.counted(counted[0], counted[1:])
         return decision
 
     async def _supplied(self, call: Call) -> Decision:

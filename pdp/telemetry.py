@@ -12,8 +12,9 @@ import logging
 import queue
 import threading
 from collections import Counter
-from collections.abc import Callable
-from typing import Final, TextIO
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
+from typing import Final, Protocol, TextIO
 
 from pdp.values import format_timestamp
 
@@ -25,6 +26,19 @@ _STOP: Final = ""
 _DETAIL_CHARACTERS_MAX: Final = 1_000
 
 Label = str
+Headers = Iterable[tuple[str | bytes, str | bytes]]
+
+
+class Tracing(Protocol):
+    """Makes spans (`pdp.server.traces`)."""
+
+    def call(self, kind: str, headers: Headers) -> AbstractContextManager[None]:
+        """A span around the answer to one call."""
+        ...
+
+    def counted(self, name: str, labels: Sequence[str]) -> None:
+        """Something was counted, perhaps within a call."""
+        ...
 
 
 class Telemetry:
@@ -37,6 +51,9 @@ class Telemetry:
         level: the lowest that is written, of `LEVELS`.
         clock_ns: wall clock for the time stamps.
         process: which of several processes of one PDP this is, if there are several.
+
+    Attributes:
+        tracing: makes spans, if anybody wants them.
     """
 
     def __init__(
@@ -47,6 +64,7 @@ class Telemetry:
         process: str = "",
     ) -> None:
         self.counters: Counter[tuple[str, ...]] = Counter()
+        self.tracing: Tracing | None = None
         self._stream = stream
         self._clock_ns = clock_ns
         self._rank = LEVELS.index(level)
@@ -60,6 +78,8 @@ class Telemetry:
     def count(self, name: str, *labels: Label) -> None:
         """Add one. Labels come from closed sets: a caller's text would fill the memory."""
         self.counters[(name, *labels)] += 1
+        if self.tracing is not None:
+            self.tracing.counted(name, labels)
 
     def log(self, level: str, event: str, **fields: object) -> None:
         """Write a line, if the level is high enough.

@@ -22,6 +22,7 @@ from pdp.config.document import (
     SearchSection,
     TlsSection,
     TokensSection,
+    TracesSection,
     variables,
 )
 from pdp.model import Caller, Cause, Subject
@@ -119,8 +120,7 @@ def test_every_default_that_is_shown_is_the_default() -> None:
     sections: dict[str, type[BaseModel]] = {
         "": Document, "bundle": BundleSection, "record": RecordSection, "limits": LimitsSection,
         "tls": TlsSection, "authzen": AuthzenSection, "tokens": TokensSection,
-        "metrics": MetricsSection,
-            "providers": ProvidersSection,
+        "metrics": MetricsSection, "traces": TracesSection, "providers": ProvidersSection,
         "search": SearchSection,
     }  # fmt: skip
     units = {"GiB": 1024**3, "MiB": 1024**2}

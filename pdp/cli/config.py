@@ -117,8 +117,14 @@ def _rows(settings: Settings) -> list[Row]:
         ("authzen.capabilities", authzen and ", ".join(authzen.capabilities)),
         ("authzen.signed_metadata", authzen and authzen.signed_metadata),
     ]
-    found.append(("metrics.listen", settings.metrics))
     found += _search(settings)
+    traces = settings.traces
+    found += [
+        ("metrics.listen", settings.metrics),
+        ("traces.endpoint", traces and traces.endpoint),
+        ("traces.ca_bundle", traces and traces.ca_bundle),
+        ("traces.ratio", traces and traces.ratio),
+    ]
     found.append(("tokens.issuers", _issuers(settings)))
     providers = settings.providers
     found += [

@@ -117,6 +117,14 @@ class SearchSection(_Section):
     token_life_s: Annotated[_Seconds, Field(le=86_400)] = _SEARCH.token_life_s
 
 
+class TracesSection(_Section):
+    """`[traces]`: for an OpenTelemetry collector; none without `endpoint`."""
+
+    endpoint: str | None = None
+    ca_bundle: Path | None = None
+    ratio: Annotated[_Span, Field(le=1)] = 0.0
+
+
 class LimitsSection(_Section):
     """`[limits]`: what callers may use at most."""
 
@@ -244,6 +252,7 @@ class Document(BaseSettings):
     authzen: AuthzenSection = AuthzenSection()
     metrics: MetricsSection = MetricsSection()
     search: SearchSection = SearchSection()
+    traces: TracesSection = TracesSection()
     tokens: TokensSection = TokensSection()
     providers: ProvidersSection = ProvidersSection()
 

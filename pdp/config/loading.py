@@ -31,6 +31,7 @@ from pdp.config.document import (
     LimitsSection,
     RecordSection,
     TokensSection,
+    TracesSection,
     variables,
 )
 from pdp.config.providing import providers_of
@@ -41,9 +42,10 @@ from pdp.config.settings import (
     Limits,
     RecordSettings,
     Settings,
+    TraceSettings,
 )
 from pdp.config.tls import judge_tls
-from pdp.config.wording import explain, similar
+from pdp.config.wording import endpoint_problem, explain, similar
 from pdp.errors import ConfigurationError
 from pdp.identity.issuers import IssuerSettings, check_issuers
 
@@ -185,7 +187,21 @@ class _Builder:
             envoy=document.envoy,
             workers=document.workers,
             metrics=self._metrics(),
+            traces=self._traces(),
         )
+
+    def _traces(self) -> TraceSettings | None:
+        traces = self.document.traces
+        if traces.endpoint is None:
+            if traces != TracesSection():
+                self.problems.append("`traces.endpoint` is missing: set it, or nothing of `traces`")
+            return None
+        if problem := endpoint_problem(traces.endpoint):
+            self.problems.append(f"`traces.endpoint` {problem}")
+        ca_bundle = traces.ca_bundle
+        if ca_bundle is not None:
+            ca_bundle = self._file("traces.ca_bundle", ca_bundle)
+        return TraceSettings(traces.endpoint, ca_bundle, traces.ratio)
 
     def _metrics(self) -> Address | None:
         listen = self.document.metrics.listen

@@ -86,6 +86,15 @@ class SearchSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class TraceSettings:
+    """Where spans are sent, by OTLP over HTTP."""
+
+    endpoint: str  # https, or http on loopback
+    ca_bundle: Path | None = None  # PEM; None: the machine's
+    ratio: float = 0.0  # of calls whose caller does not sample
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """What callers may use at most. Units are in the names.
 
@@ -135,6 +144,7 @@ class Settings:
     search: SearchSettings | None = None  # None: there are no searches
     issuers: tuple[IssuerSettings, ...] = ()  # of subject tokens
     providers: ProvidersSettings = field(default_factory=ProvidersSettings)
+    traces: TraceSettings | None = None  # None: no spans are made
     metrics: Address | None = None  # where Prometheus finds figures; None: nowhere
     workers: int = 1  # processes that answer; 1: this one alone
     worker: int = 0  # which of them this process is; 0: there are no others

@@ -5,10 +5,29 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
+from pdp.bundle.anchor import is_loopback
 from pdp.config.document import ENVIRONMENT_PREFIX, IssuerSection, ProviderSection, variables
+
+
+def endpoint_problem(text: str) -> str:
+    """What is wrong with the address of a collector of spans; empty: nothing."""
+    try:
+        url = urlsplit(text)
+        host, _ = url.hostname, url.port
+    except ValueError:
+        host, url = None, urlsplit("")
+    plain = "".join(filter(str.isprintable, text)) == text and text.isascii() and " " not in text
+    if not plain or not host or url.scheme not in {"http", "https"}:
+        return f"is {text[:80]!a}: write `https://host:4318/v1/traces`"
+    if url.username is not None or url.password is not None or url.query or url.fragment:
+        return f"at `{host}` has a user, a query or a fragment: leave them out"
+    if url.scheme == "http" and not is_loopback(host):
+        return f"at `{host}` is not `https`: only a collector on this machine may be `http`"
+    return ""
 
 
 def explain(error: ValidationError) -> Iterator[str]:

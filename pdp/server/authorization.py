@@ -36,7 +36,7 @@ from pdp.interning import Interner
 from pdp.model import Caller, Cause, Effect, deny
 from pdp.server.overload import Gate
 from pdp.server.pace import Pace
-from pdp.telemetry import Telemetry
+from pdp.telemetry import Headers, Telemetry
 from pdp.wire_batch import read_id
 
 SERVICE: Final = "pdp.v1.AuthorizationService"
@@ -143,6 +143,18 @@ class AuthorizationDoor:
         # (1) Before the work, so that the work counts against it.
         return await self.asked(message, context, self.patience_s(context.time_remaining()))
 
+    async def traced(
+        self, kind: str, context: RpcContext, call: Coroutine[Any, Any, _Done]
+    ) -> _Done:
+        """The answer of a call, in a span if anybody wants spans."""
+        tracing = self._telemetry.tracing
+        if tracing is None:
+            return await call
+        # Only grpcio's own contexts have metadata.
+        metadata: Headers = getattr(context, "invocation_metadata", tuple)() or ()
+        with tracing.call(kind, metadata):
+            return await call
+
     async def asked(
         self, message: bytes, context: RpcContext, patience_s: float, *, gathered: bool = False
     ) -> bytes:
@@ -157,6 +169,14 @@ class AuthorizationDoor:
         Raises:
             RefusedError: there is no answer.
         """
+        call = self._asked(message, context, patience_s, gathered=gathered)
+        if self._telemetry.tracing is None:
+            return await call
+        return await self.traced("authorize", context, call)
+
+    async def _asked(
+        self, message: bytes, context: RpcContext, patience_s: float, *, gathered: bool
+    ) -> bytes:
         size = len(message)
         too_long = size > self.limits.message_bytes_max
         # (2) Before any work is done.

@@ -44,7 +44,9 @@ class BatchDoor:
 
     async def authorize_batch(self, message: bytes, context: RpcContext) -> bytes:
         """One call. Cancellation passes through: then no answer is sent."""
-        return await self._door.guarded(self._authorize_batch(message, context), context)
+        call = self._authorize_batch(message, context)
+        traced = self._door.traced("authorize_batch", context, call)
+        return await self._door.guarded(traced, context)
 
     async def _authorize_batch(self, message: bytes, context: RpcContext) -> bytes:
         door, gate = self._door, self._door.gate

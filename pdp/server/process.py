@@ -71,10 +71,26 @@ def run(settings: Settings, *, clock: Clock | None = None) -> None:
     keeper = BundleKeeper(settings.bundle, settings.limits.evaluation, clock.wall_ns)
     telemetry = Telemetry(sys.stderr, clock.wall_ns, settings.log_level)
     telemetry.capture_logging()
+    end_traces = traced(settings, telemetry)
     try:
         uvloop.run(serve(settings, keeper, clock, telemetry, _say_listening))
     finally:
+        end_traces()
         telemetry.close()
+
+
+def traced(settings: Settings, telemetry: Telemetry) -> Callable[[], None]:
+    """Have spans made from now on, if the settings say where to send them.
+
+    Returns:
+        To be called at the end.
+    """
+    if settings.traces is None:
+        return lambda: None
+    # Not even imported without need.
+    from pdp.server.traces import start_traces  # noqa: PLC0415
+
+    return start_traces(settings, settings.traces, telemetry)
 
 
 def _say_listening(address: Address) -> None:

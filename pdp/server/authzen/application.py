@@ -148,7 +148,7 @@ class AuthzenDoor:
 
     async def _replied(self, scope: Scope, receive: Receive) -> Reply:
         try:
-            return await self._reply(scope, receive)
+            return await self._traced(scope, receive)
         except RefusedError as error:
             refusal = error
         except InvalidRequestError as error:
@@ -162,6 +162,13 @@ class AuthzenDoor:
             )
         self._telemetry.count("refused", refusal.label)
         return refusal.reply
+
+    async def _traced(self, scope: Scope, receive: Receive) -> Reply:
+        tracing = self._telemetry.tracing
+        if tracing is None:
+            return await self._reply(scope, receive)
+        with tracing.call("authzen", scope["headers"]):
+            return await self._reply(scope, receive)
 
     async def _reply(self, scope: Scope, receive: Receive) -> Reply:
         entered = self._clock.monotonic()

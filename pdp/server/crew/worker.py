@@ -22,7 +22,7 @@ from pdp.server.crew.link import ParentLink
 from pdp.server.crew.order import Order
 from pdp.server.listener import Server
 from pdp.server.poll_log import tell_poll
-from pdp.server.process import serve
+from pdp.server.process import serve, traced
 from pdp.telemetry import Telemetry
 
 # Between two looks at what the fetcher kept; a look without news is two `stat` calls.
@@ -53,9 +53,11 @@ def run_worker(order: Order, output: int) -> None:
         await serve(settings, follower, clock, telemetry, follow.listening, polls=follow.forever)
         hearing.cancel()
 
+    end_traces = traced(settings, telemetry)
     try:
         uvloop.run(answer())
     finally:
+        end_traces()
         telemetry.close()
 
 

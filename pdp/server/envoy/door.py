@@ -71,7 +71,7 @@ class EnvoyDoor:
     async def check(self, message: bytes, context: RpcContext) -> bytes:
         """One call. Cancellation passes through: then no answer is sent."""
         try:
-            return await self._check(message, context)
+            return await self._door.traced("check", context, self._check(message, context))
         except RefusedError as error:
             label = error.label
         except asyncio.CancelledError:

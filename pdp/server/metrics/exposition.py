@@ -37,6 +37,7 @@ COUNTERS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "spool_suppressed": ("Denials counted in place of being recorded.", ()),
     "spool_refused": ("Permits denied because the spool was full.", ()),
     "spool_failures": ("Writes and fsyncs that failed.", ()),
+    "traces": ("Batches of spans that could not be sent.", ("outcome",)),
     "process_ends": ("Processes of this PDP that ended by themselves.", ("child",)),
     "changeovers": ("Revisions that all workers changed over to.", ()),
 }
