@@ -118,13 +118,7 @@ def _rows(settings: Settings) -> list[Row]:
         ("authzen.signed_metadata", authzen and authzen.signed_metadata),
     ]
     found += _search(settings)
-    traces = settings.traces
-    found += [
-        ("metrics.listen", settings.metrics),
-        ("traces.endpoint", traces and traces.endpoint),
-        ("traces.ca_bundle", traces and traces.ca_bundle),
-        ("traces.ratio", traces and traces.ratio),
-    ]
+    found += _observed(settings)
     found.append(("tokens.issuers", _issuers(settings)))
     providers = settings.providers
     found += [
@@ -134,6 +128,17 @@ def _rows(settings: Settings) -> list[Row]:
         ("providers.failure_s", providers.failure_s),
     ]
     return [(name, "not set" if value is None else str(value)) for name, value in found]
+
+
+def _observed(settings: Settings) -> list[tuple[str, object]]:
+    """What is shown to machines, and where."""
+    traces = settings.traces
+    return [
+        ("metrics.listen", settings.metrics),
+        ("traces.endpoint", traces and traces.endpoint),
+        ("traces.ca_bundle", traces and traces.ca_bundle),
+        ("traces.ratio", traces and traces.ratio),
+    ]
 
 
 def _callers(tenants: Mapping[str, str]) -> str | None:
