@@ -41,6 +41,8 @@ DISTRIBUTIONS = {
     "pydantic_settings": "pydantic-settings",
     "re2": "google-re2",
     "ruamel": "ruamel-yaml",
+    # A namespace of several: the SDK brings the API, the exporter is named beside it.
+    "opentelemetry": "opentelemetry-sdk",
 }
 
 # Which extra, beside the base install, a part of the tree may count on. First match wins.
