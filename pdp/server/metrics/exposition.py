@@ -31,8 +31,6 @@ COUNTERS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "searches": ("Searches; RULE and DEFAULT are pages.", ("kind", "cause")),
     "directory": ("Questions to the directory of searches without an answer.", ("fault",)),
     "providers": ("Questions to providers of attributes.", ("outcome",)),
-    "searches": ("Searches.", ("kind", "cause")),
-    "directory": ("Questions to the directory that had no answer.", ("why",)),
     "log_lines_dropped": ("Lines of the log that nobody read in time.", ()),
     "spool_records": ("Records made durable.", ()),
     "spool_fsyncs": ("Batches of records that were made durable together.", ()),
