@@ -292,7 +292,7 @@ def test_many_conditions_with_an_unknown_decide_only_what_every_value_decides(
     checker: Checker, ledger: Ledger
 ) -> None:
     """The same, for as many as there is time."""
-    ledger(seed=SEED + 1, **law_of_a_condition(checker, SEED + 1, 20_000))
+    ledger(seed=SEED + 1, **law_of_a_condition(checker, SEED + 1, 5_000))
 
 
 # -- whole policies --------------------------------------------------------------------------
