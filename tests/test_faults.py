@@ -11,6 +11,7 @@ import asyncio
 import logging
 import random
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +22,7 @@ import pytest
 
 from pdp_client import AccessDenied, AsyncClient, Cause, Client, Effect, _breaker, _core, aio, sync
 from pdp_client._core import Call
-from tests.conftest import Ledger
+from tests.conftest import ROOT, Ledger
 from tests.simulators.campaign import (
     ALICE,
     PATIENT,
@@ -45,6 +46,7 @@ from tests.simulators.faults import (
     SilentAfterTls,
     refusing,
 )
+from tests.simulators.interruptions import INTERRUPTIONS, run_interrupted
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -467,6 +469,13 @@ CAMPAIGN_BUDGET_S = 0.1
 # What two cores can carry: with 24, threads wait for the interpreter's lock
 # rather than for the peer, and sleepers, which need it less, do not show it.
 LANES = 8
+# Where lateness is only held to 2 s.
+LANES_TEST = 16
+SEED, SEED_TEST = 20_261_123, 11
+CALLS, CALLS_NERVOUS, CALLS_INTERRUPTED = 820, 100, 100
+CALLS_PROVE, CALLS_A_PART, CALLS_INTERRUPTED_PROVE = 50_000, 1_000, 5_000
+BURST = 16  # calls before a signal, and as many after it
+DRIVERS = ("threads", "asyncio")
 DIFFERENCE_S_MAX = 0.05
 
 
@@ -474,6 +483,18 @@ DIFFERENCE_S_MAX = 0.05
 def quiet(caplog: pytest.LogCaptureFixture) -> None:
     """Without the thousands of warnings that a campaign earns."""
     caplog.set_level(logging.ERROR, logger="pdp_client")
+
+
+@pytest.fixture
+def progress(capfd: pytest.CaptureFixture[str]) -> Callable[[str], None]:
+    """A line on standard error, at once: a campaign takes minutes."""
+
+    def tell(text: str) -> None:
+        with capfd.disabled():
+            sys.stderr.write(f"\n{text}")
+            sys.stderr.flush()
+
+    return tell
 
 
 def campaign(
@@ -495,14 +516,54 @@ def campaign(
 
 @pytest.mark.usefixtures("quiet")
 @pytest.mark.parametrize("driver", ["threads", "asyncio"])
-def test_no_faulted_call_permits(driver: str, firing_range: FiringRange, answer_bytes: int) -> None:
-    """200 calls that go wrong in every way at once: no permit, none later than budget + 2 s."""
-    results = campaign(driver, firing_range, answer_bytes, calls=200, lanes=LANES, seed=11)
-    assert results.calls == 200
+def test_no_faulted_call_permits(
+    driver: str, firing_range: FiringRange, answer_bytes: int, ledger: Ledger
+) -> None:
+    """820 calls that go wrong in every way at once: no permit, none later than budget + 2 s."""
+    results = campaign(
+        driver, firing_range, answer_bytes, calls=CALLS, lanes=LANES_TEST, seed=SEED_TEST
+    )
+    ledger(
+        seed=SEED_TEST, cases=results.calls, permits=sum(results.permits.values()),
+        permit_rate_upper_bound_95=3 / results.calls,
+    )  # fmt: skip
+    assert results.calls == CALLS
     assert results.permits == {}
     assert set(results.denials) == {*PATIENT, *PROMPT}
     assert max(results.lateness_s) <= LATE_S_MAX
     assert results.controls > 0
+
+
+@pytest.mark.usefixtures("quiet")
+@pytest.mark.parametrize("driver", ["threads", "asyncio"])
+def test_no_call_permits_while_the_pdp_is_stopped_or_killed(
+    driver: str, firing_range: FiringRange, ledger: Ledger
+) -> None:
+    """SIGSTOP and kill -9 with calls in flight, and calls after it: no permit, and then again."""
+    results = run_interrupted(
+        driver, firing_range, calls=CALLS_INTERRUPTED, burst=BURST,
+        budget_s=CAMPAIGN_BUDGET_S, seed=SEED_TEST,
+    )  # fmt: skip
+    ledger(
+        seed=SEED_TEST, cases=results.calls, permits=sum(results.permits.values()),
+        permit_rate_upper_bound_95=3 / results.calls,
+    )  # fmt: skip
+    assert results.permits == {}
+    assert {"stopped", "killed"} <= set(results.denials) <= {*INTERRUPTIONS}
+    assert max(results.lateness_s) <= LATE_S_MAX
+
+
+@pytest.mark.usefixtures("quiet")
+def test_interruption_twin_without_the_signal(
+    firing_range: FiringRange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the PDP is not stopped, its permits get through, and the campaign sees each kind."""
+    monkeypatch.setattr(ScriptedPdp, "kill", lambda *_: None)
+    results = run_interrupted(
+        "asyncio", firing_range, calls=2 * BURST, burst=BURST, budget_s=GENEROUS_S / 8, seed=1
+    )
+    assert results.permits["stopped"] > 0
+    assert results.permits["stopped_in_flight"] > 0
 
 
 @pytest.mark.usefixtures("quiet")
@@ -513,27 +574,36 @@ def test_no_faulted_call_permits_with_a_nervous_breaker(
     """The same with a breaker that opens at two calls: opening and closing permit nothing."""
     monkeypatch.setattr(_breaker, "CALLS_MIN", 2)
     monkeypatch.setattr(_breaker, "PROBE_INTERVAL_S", 0.2)
-    results = campaign(driver, firing_range, answer_bytes, calls=100, lanes=4, seed=12)
-    assert results.calls == 100
+    results = campaign(driver, firing_range, answer_bytes, calls=CALLS_NERVOUS, lanes=4, seed=12)
+    assert results.calls == CALLS_NERVOUS
     assert results.permits == {}
     assert max(results.lateness_s) <= LATE_S_MAX
 
 
 @pytest.mark.prove
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 @pytest.mark.usefixtures("quiet")
 @pytest.mark.parametrize("driver", ["threads", "asyncio"])
 def test_no_faulted_call_permits_and_none_is_late(
-    driver: str, firing_range: FiringRange, answer_bytes: int, ledger: Ledger
+    driver: str,
+    firing_range: FiringRange,
+    answer_bytes: int,
+    ledger: Ledger,
+    progress: Callable[[str], None],
 ) -> None:
-    """10,000 faulted calls: no permit, and hardly later than a bare sleep in the same process."""
-    seed, calls = 20_261_123, 10_000
+    """50,000 faulted calls: no permit, and hardly later than a bare sleep in the same process."""
     started = time.monotonic()
-    results = campaign(driver, firing_range, answer_bytes, calls=calls, lanes=LANES, seed=seed)
+    results = Results()
+    for part in range(CALLS_PROVE // CALLS_A_PART):
+        results += campaign(
+            driver, firing_range, answer_bytes, calls=CALLS_A_PART, lanes=LANES, seed=SEED + part
+        )
+        done_s = time.monotonic() - started
+        progress(f"{driver}: {results.calls} of {CALLS_PROVE} calls in {done_s:.0f} s")
     late = quantile(results.lateness_s, 0.999)
     bare = quantile(results.sleeper_lateness_s, 0.999)
     ledger(
-        seed=seed,
+        seed=SEED,
         cases=results.calls,
         permits=sum(results.permits.values()),
         permit_rate_upper_bound_95=3 / results.calls,
@@ -545,7 +615,45 @@ def test_no_faulted_call_permits_and_none_is_late(
         lateness_max_ms=round(max(results.lateness_s) * 1000, 2),
         seconds=round(time.monotonic() - started, 1),
     )
-    assert results.calls == calls
+    assert results.calls == CALLS_PROVE
     assert results.permits == {}
+    assert set(results.denials) == {*PATIENT, *PROMPT}
     assert results.controls > 0
     assert late - bare <= DIFFERENCE_S_MAX
+
+
+@pytest.mark.prove
+@pytest.mark.timeout(3600)
+@pytest.mark.usefixtures("quiet")
+@pytest.mark.parametrize("driver", ["threads", "asyncio"])
+def test_no_call_permits_while_the_pdp_is_stopped_or_killed_at_length(
+    driver: str, firing_range: FiringRange, ledger: Ledger, progress: Callable[[str], None]
+) -> None:
+    """The same for 5,000 calls, in rounds of stopping and killing by turns."""
+    started = time.monotonic()
+    results = run_interrupted(
+        driver, firing_range, calls=CALLS_INTERRUPTED_PROVE, burst=BURST,
+        budget_s=CAMPAIGN_BUDGET_S, seed=SEED, progress=progress,
+    )  # fmt: skip
+    ledger(
+        seed=SEED, cases=results.calls, permits=sum(results.permits.values()),
+        permit_rate_upper_bound_95=3 / results.calls, controls_permitted=results.controls,
+        **results.denials, lateness_max_ms=round(max(results.lateness_s) * 1000, 2),
+        seconds=round(time.monotonic() - started, 1),
+    )  # fmt: skip
+    assert results.permits == {}
+    assert set(results.denials) == {*INTERRUPTIONS}
+    assert max(results.lateness_s) <= LATE_S_MAX
+
+
+def test_campaigns_are_as_long_as_the_page_says() -> None:
+    """docs/faults.md says how many faulted calls are made, and what they are worth."""
+    kinds = len(DRIVERS)
+    short = kinds * (CALLS + CALLS_INTERRUPTED + CALLS_NERVOUS)
+    long = kinds * (CALLS_PROVE + CALLS_INTERRUPTED_PROVE)
+    assert short >= 2_000
+    assert long >= 100_000
+    page = (ROOT / "docs" / "faults.md").read_text()
+    assert f"`make test` makes {short:,} such calls, `make prove` {long:,} more" in page
+    assert f"3/{short:,} = {3 / short:.1e}" in page
+    assert f"3/{long:,} = {3 / long:.1e}" in page

@@ -13,7 +13,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import IO, Self
 
 import grpc
@@ -203,7 +203,8 @@ async def _serve(listeners: dict[str, dict[str, str]]) -> None:
             root_certificates=pem["trust_bundle"].encode(),
             require_client_auth=True,
         )
-        ports[name] = server.add_secure_port("127.0.0.1:0", credentials)
+        address = f"127.0.0.1:{pem.get('port', '0')}"
+        ports[name] = server.add_secure_port(address, credentials)
     await server.start()
     sys.stdout.write(json.dumps(ports) + "\n")
     sys.stdout.flush()
@@ -217,9 +218,14 @@ class ScriptedPdp:
 
     Args:
         listeners: for each name, the certificate, the key and the trust bundle.
+        ports: where to listen by those names, for one that comes back; otherwise anywhere.
     """
 
-    def __init__(self, listeners: dict[str, tuple[IssuedSvid, bytes]]) -> None:
+    def __init__(
+        self,
+        listeners: dict[str, tuple[IssuedSvid, bytes]],
+        ports: Mapping[str, int] | None = None,
+    ) -> None:
         self._listeners = {
             name: {
                 "certificate": svid.certificate_pem.decode(),
@@ -228,6 +234,8 @@ class ScriptedPdp:
             }
             for name, (svid, trust_bundle) in listeners.items()
         }
+        for name, port in (ports or {}).items():
+            self._listeners[name]["port"] = str(port)
         self.ports: dict[str, int] = {}
 
     def __enter__(self) -> Self:
@@ -258,8 +266,12 @@ class ScriptedPdp:
         return self._process.stdin, self._process.stdout
 
     def kill(self, number: signal.Signals) -> None:
-        """Send the process a signal."""
+        """Send the process a signal; if it stops or ends it, wait until that has happened."""
         self._process.send_signal(number)
+        if number is signal.SIGSTOP:
+            os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        elif number is signal.SIGKILL:
+            self._process.wait(timeout=10)
 
 
 if __name__ == "__main__":

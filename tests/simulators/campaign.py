@@ -71,6 +71,15 @@ class Results:
         """Faulted calls made."""
         return sum(self.permits.values()) + sum(self.denials.values())
 
+    def __iadd__(self, other: Results) -> Self:
+        """Take in what came of another one."""
+        self.permits += other.permits
+        self.denials += other.denials
+        self.controls += other.controls
+        self.lateness_s += other.lateness_s
+        self.sleeper_lateness_s += other.sleeper_lateness_s
+        return self
+
 
 def quantile(values: list[float], share: float) -> float:
     """The smallest value that at least this share of the values does not exceed."""
