@@ -458,6 +458,22 @@ def test_closing_denies_what_is_in_flight(firing_range: FiringRange) -> None:
     run(scenario)
 
 
+def test_closing_in_the_same_moment_denies_at_once(firing_range: FiringRange) -> None:
+    """A conversation that is closed before its first step leaves nobody waiting."""
+
+    async def scenario() -> None:
+        async with client_of(firing_range) as client:
+            asking = asyncio.create_task(client.authorize(ALICE, "never", REPORT))
+            await asyncio.sleep(0)
+            assert client._talk is not None
+            started = time.monotonic()
+            await client.close()
+            assert await asking == deny(Cause.UNREACHABLE)
+            assert time.monotonic() - started < GENEROUS_S / 2
+
+    run(scenario)
+
+
 @pytest.fixture
 def make(firing_range: FiringRange) -> Make:
     """An asker whose client batches."""

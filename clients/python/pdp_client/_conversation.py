@@ -83,6 +83,8 @@ class Conversation:
         """End it now: whoever waits for an answer is told."""
         self._task.cancel()
         await asyncio.wait((self._task,))
+        # A task that is cancelled before its first step takes none, not even the last.
+        self._end(ended(Status.CANCELLED, detail="the client is closed"))
 
     async def _run(self) -> None:
         outcome = ended(Status.CANCELLED, detail="the client is closed")
@@ -97,10 +99,13 @@ class Conversation:
         finally:
             sending.cancel()
             self._stream.cancel()
-            # One end is one failure, however many waited: the first of them says so to the breaker.
-            for place, flight in enumerate(self._flights.end()):
-                flight.tell(replace(outcome, said=place > 0))
+            self._end(outcome)
             self._over()
+
+    def _end(self, outcome: Outcome) -> None:
+        # One end is one failure, however many waited: the first of them says so to the breaker.
+        for place, flight in enumerate(self._flights.end()):
+            flight.tell(replace(outcome, said=place > 0))
 
     async def _read(self) -> Outcome:
         while isinstance(message := await self._next(), bytes):

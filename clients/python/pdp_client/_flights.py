@@ -75,6 +75,8 @@ class Flights:
             now: seconds on the driver's monotonic clock. Each question is sent with what
                 is left of its own budget, and one that has nothing left is not sent.
         """
+        if len(self._sent) >= IN_FLIGHT_MAX:
+            return None
         messages: list[bytes] = []
         size = 0
         for request_id, flight in list(self._waiting.items()):

@@ -229,7 +229,11 @@ class AsyncClient(Endpoint):
             if talk is not None:
                 talk.retire()
             # It keeps the lease until it ends.
-            stream = line.methods[STREAM_METHOD]()
+            try:
+                stream = line.methods[STREAM_METHOD]()
+            except BaseException:
+                self._release(line)
+                raise
             talk = self._talk = Conversation(line, stream, functools.partial(self._hung_up, line))
         else:
             self._release(line)
