@@ -509,6 +509,8 @@ def test_no_option_permits_on_failure(kind: type[Any]) -> None:
     """These are all the options there are. One more needs a reason here: none may fail open."""
     options = {
         "target", "trust_bundle", "certificate", "key", "server_name", "budget_s", "can_meet",
+        # Another source of the same three; without an identity there is no client.
+        "workload_api", "trust_domain",
     }  # fmt: skip
     if kind is AsyncClient:
         # Over what the same questions go, not what is believed of the answers.

@@ -52,6 +52,7 @@ PARTS = (
     ("clients/python/pdp_client/enforcement/django.py", ("dev",)),
     ("clients/python/pdp_client/enforcement/fastapi.py", ("dev",)),
     ("clients/python/pdp_client/enforcement/flask.py", ("dev",)),
+    ("clients/python/pdp_client/_agent.py", ("spiffe",)),
     ("clients/python/pdp_client/", ()),
     ("pdp/v1/", ()),
     ("pdp/wire.py", ()),
@@ -286,7 +287,7 @@ def test_wheel_is_typed_licensed_and_holds_no_tests(wheel: Path) -> None:
     assert {"pdp/py.typed", "pdp_client/py.typed", "pdp/v1/authorization_pb2.pyi"} <= set(names)
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
     assert metadata["License-Expression"] == "Apache-2.0"
-    assert metadata.get_all("Provides-Extra") == ["server", "authoring", "dev", "prove"]
+    assert metadata.get_all("Provides-Extra") == ["server", "spiffe", "authoring", "dev", "prove"]
 
 
 def test_base_install_imports_the_client_and_nothing_heavy(wheel: Path, tmp_path: Path) -> None:

@@ -15,20 +15,20 @@ import time
 import weakref
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Final
 
 import grpc
 
 from pdp.errors import ConfigurationError
 from pdp.model import Action, Cause, Effect, Properties, Request, Resource, Semantic, Subject
-from pdp_client import _arguments, _attempts, _batch, _channel
+from pdp_client import _arguments, _attempts, _batch, _channel, _identity
 from pdp_client._answers import UNDECIDED, Answers, Question
 from pdp_client._batch import BatchCall
 from pdp_client._breaker import Breaker, Evidence
 from pdp_client._core import Call, Conclusion, Outcome, Refusal, Status
+from pdp_client._identity import PathText
 from pdp_client._lines import Line, Lines
-from pdp_client._pem_files import Material, PemFiles
+from pdp_client._pem_files import Material
 from pdp_client._throttle import RetryThrottle
 
 _log = logging.getLogger("pdp_client")
@@ -63,13 +63,15 @@ class Endpoint:
     Not used by itself: `Client` and `AsyncClient` are this, plus waiting.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 who asks, whom, and for how long
         self,
         target: str,
         *,
-        trust_bundle: str | os.PathLike[str],
-        certificate: str | os.PathLike[str],
-        key: str | os.PathLike[str],
+        trust_bundle: PathText | None = None,
+        certificate: PathText | None = None,
+        key: PathText | None = None,
+        workload_api: str | None = None,
+        trust_domain: str | None = None,
         server_name: str | None = None,
         budget_s: float = _arguments.BUDGET_S_DEFAULT,
         can_meet: Collection[tuple[str, str]] = (),
@@ -77,16 +79,17 @@ class Endpoint:
         self._target = _channel.check_target(target)
         self._budget_s = _arguments.check_budget_s(budget_s)
         self._can_meet = _arguments.check_can_meet(can_meet)
-        self._files = PemFiles(Path(trust_bundle), Path(certificate), Path(key))
-        self._material = self._files.changed()
         self._options = _channel.CHANNEL_OPTIONS
         if server_name is not None:
             if not server_name:
                 raise ConfigurationError("the server name is empty: leave it out to check the host")
             self._options += (("grpc.ssl_target_name_override", server_name),)
+        files = (trust_bundle, certificate, key)
+        self._source, self._material = _identity.opened(files, workload_api, trust_domain)
         self._lock = threading.Lock()
         self._closed = False
-        self._process_id: int | None = None  # of the process that opened the channel
+        # Of the process that opened the channel, or the agent's stream.
+        self._process_id: int | None = None if workload_api is None else os.getpid()
         self._permits = 0
         self._denials: Counter[Cause] = Counter()
         self._breaker = Breaker()
@@ -253,7 +256,7 @@ class Endpoint:
                 return
             self._looking, self._looked_at = True, now
         try:
-            found = self._files.changed()
+            found = self._source.changed()
         except ConfigurationError as error:
             _log.warning("new certificates for %s are not used: %s", self._target, error)
             return

@@ -81,6 +81,9 @@ class PemFiles:
         self._digest, self._stamp = digest, None
         return material
 
+    def close(self) -> None:
+        """Nothing is held open."""
+
     def _stamp_now(self) -> _Stamp | None:
         try:
             # Links are followed: Kubernetes swaps one for a whole folder.

@@ -22,6 +22,7 @@ from pdp_client._channel import BATCH_METHOD, METHOD, STREAM_METHOD
 from pdp_client._conversation import Conversation
 from pdp_client._core import AccessDenied, Call, Conclusion, Outcome, Refusal, Status
 from pdp_client._endpoint import Endpoint, ended, number, spent, time_left
+from pdp_client._identity import PathText
 from pdp_client._lines import Line
 from pdp_client._pem_files import Material
 
@@ -36,19 +37,22 @@ class AsyncClient(Endpoint):
     Args:
         micro_batching: ask over one stream, where questions of the same moment share a
             message. Each is its own otherwise: see "Micro-batching" in docs/client.md.
-        target, trust_bundle, certificate, key, server_name, budget_s, can_meet: as `Client`.
+        target, trust_bundle, certificate, key, workload_api, trust_domain, server_name,
+            budget_s, can_meet: as `Client`.
     """
 
     _loop: asyncio.AbstractEventLoop | None = None
     _talk: Conversation | None = None
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 who asks, whom, and for how long
         self,
         target: str,
         *,
-        trust_bundle: str | os.PathLike[str],
-        certificate: str | os.PathLike[str],
-        key: str | os.PathLike[str],
+        trust_bundle: PathText | None = None,
+        certificate: PathText | None = None,
+        key: PathText | None = None,
+        workload_api: str | None = None,
+        trust_domain: str | None = None,
         server_name: str | None = None,
         budget_s: float = _arguments.BUDGET_S_DEFAULT,
         can_meet: Collection[tuple[str, str]] = (),
@@ -59,6 +63,8 @@ class AsyncClient(Endpoint):
             trust_bundle=trust_bundle,
             certificate=certificate,
             key=key,
+            workload_api=workload_api,
+            trust_domain=trust_domain,
             server_name=server_name,
             budget_s=budget_s,
             can_meet=can_meet,
@@ -174,6 +180,7 @@ class AsyncClient(Endpoint):
             await talk.close()
         for line in lines:
             await line.channel.close(None)
+        await asyncio.to_thread(self._source.close)
 
     async def __aenter__(self) -> Self:
         return self

@@ -35,6 +35,10 @@ class Client(Endpoint):
         trust_bundle: PEM file of the authorities that the PDP's certificate may come from.
         certificate: PEM file of this workload's X.509-SVID, leaf first.
         key: PEM file of its private key.
+        workload_api: `unix:` and the socket of an agent with the SPIFFE Workload API, in place of
+            the three files; making a client then waits for it, and comes after a fork.
+        trust_domain: whose authorities of the agent's the PDP's certificate may come from; by
+            default those of this workload's own trust domain.
         server_name: DNS name that the PDP's certificate must carry, where it
             is not the host of `target`. It cannot be a SPIFFE ID: see docs/client.md.
         budget_s: seconds that a call may take, all attempts together; at most 5.
@@ -171,6 +175,7 @@ class Client(Endpoint):
             lines = self._lines.clear()
         for line in lines:
             line.channel.close()
+        self._source.close()
 
     def __enter__(self) -> Self:
         return self
