@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
+import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -25,6 +29,7 @@ from pdp.audit.disk import RealDisk
 from pdp.audit.orphans import close_orphans, logs_in
 from pdp.audit.spool import Spool
 from pdp.audit.survey import survey
+from pdp.callers import CallerEntry, CallerPolicy
 from pdp.config.settings import Address
 from pdp.errors import ConfigurationError
 from pdp.model import Decision, Effect, RecordRef
@@ -32,6 +37,7 @@ from pdp.server.crew.port import HeldPort
 from pdp.server.listener import check_free
 from pdp.v1 import authorization_pb2 as pb
 from tests.conftest import Ledger
+from tests.simulators.certificates import TRUST_DOMAIN
 from tests.simulators.configurations import Tree
 from tests.simulators.decision_points import AUTHORIZE
 from tests.simulators.repository import POLICIES, archive, policy, rule
@@ -103,10 +109,12 @@ def start(house: House, tree: Tree | None = None) -> CrewProcess:
     return process
 
 
-def publish(house: House, revision: int, effect: Effect) -> None:
+def publish(
+    house: House, revision: int, effect: Effect, callers: CallerPolicy | None = None
+) -> None:
     """A bundle whose one rule has this effect."""
     document = policy("documents", rule("everybody-reads", effect))
-    members = (document, DOCUMENTS[1])
+    members = (document, callers or DOCUMENTS[1])
     house.repository.put(BUNDLE_PATH, archive(revision, house.repository.now_s, members))
     house.repository.publish_targets(POLICIES)
     house.publish()
@@ -136,6 +144,12 @@ def is_free(address: Address) -> bool:
     except ConfigurationError:
         return False
     return True
+
+
+def processes_shown(port: int) -> set[str]:
+    """Whose figures a scrape shows."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        return set(re.findall(r'process="([\w-]+)"', answer.read().decode()))
 
 
 def verified(folder: Path, heads: list[RecordRef]) -> int:
@@ -257,7 +271,7 @@ def test_orphan_spools_of_another_process_are_refused(tmp_path: Path) -> None:
 
 def test_two_workers_are_one_pdp(house: House) -> None:
     """Both answer and record; they change over together; a killed one comes back; all verifies."""
-    running = start(house)
+    running = start(house, crew_tree() | {"metrics": {"listen": "127.0.0.1:0"}})
     heads = [decision.record for decision in running.ask_both().values() if decision.record]
     assert {head.pdp_id for head in heads} == {"pdp-1/1/1", "pdp-1/2/1"}
 
@@ -275,6 +289,10 @@ def test_two_workers_are_one_pdp(house: House) -> None:
     assert isinstance(done["skew_s"], float)
     assert done["skew_s"] <= 2.0
     assert {outcome(each) for each in running.ask_both().values()} == {("DENY", "RULE")}
+
+    # Whichever worker is scraped shows all processes, once they have written what they have.
+    scraped = int(str(running.seen("metrics_listening")["port"]))
+    until(lambda: processes_shown(scraped) == {"parent", "fetcher", "worker-1", "worker-2"})
 
     os.kill(running.pid("worker-1"), signal.SIGKILL)
     assert running.wait_for("process_ended", child="worker-1")["code"] == -signal.SIGKILL
@@ -442,6 +460,60 @@ def test_hot_reload_under_load_has_no_error_and_bounded_skew(house: House, ledge
     assert running.stop() == 0
     assert verified(house.folder / "spool", []) > len(load.answers)
     ledger(answers=len(load.answers), revisions=20, skew_max_s=round(max(measured), 3))
+
+
+def many(number: int) -> bytes:
+    """A batch of questions that all have one answer, which depends on the version."""
+    batch = pb.AuthorizeBatchRequest(
+        request_id=f"b-{number}", semantic=pb.BATCH_SEMANTIC_EXECUTE_ALL
+    )
+    for each in range(100):
+        question = dataclasses.replace(QUESTION, request_id=f"q-{each}")
+        batch.items.append(wire.request_to_pb(question))
+    return batch.SerializeToString()
+
+
+@pytest.mark.prove
+@pytest.mark.timeout(600)
+def test_no_batch_mixes_versions_while_workers_change_over(house: House, ledger: Ledger) -> None:
+    """Batches of 100 during twenty changeovers: each is all PERMIT or all DENY, of one revision."""
+    pep = f"spiffe://{TRUST_DOMAIN}/pep"
+    may_batch = CallerEntry(pep, ("*",), ("*",), ("user",), may=frozenset({"batch"}))
+    callers = CallerPolicy((may_batch,))
+    publish(house, 3, Effect.PERMIT, callers)
+    running = start(house, crew_tree(3))
+    ends = threading.Event()
+    mixed: list[object] = []
+    kinds: Counter[str] = Counter()
+
+    def ask() -> None:
+        number = 0
+        while not ends.is_set():
+            with running.channel() as channel:
+                method = channel.unary_unary(
+                    AUTHORIZE + "Batch", bytes, pb.AuthorizeBatchResponse.FromString
+                )
+                for number in range(number, number + 10):  # noqa: B020
+                    answer = method(many(number), timeout=10, wait_for_ready=True)
+                    seen = {(item.effect, item.bundle.revision) for item in answer.items}
+                    kinds[str(sorted(effect for effect, _ in seen))] += 1
+                    if len(seen) != 1 or len(answer.items) != 100:
+                        mixed.append(seen)
+
+    threads = [threading.Thread(target=ask) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        for revision in range(4, 24):
+            publish(house, revision, Effect.DENY if revision % 2 else Effect.PERMIT, callers)
+            running.wait_for("changed_over")
+    finally:
+        ends.set()
+        for thread in threads:
+            thread.join(START_S)
+    assert mixed == []
+    assert len(kinds) == 2
+    ledger(batches=kinds.total(), changeovers=20)
 
 
 @pytest.mark.prove
