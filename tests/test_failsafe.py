@@ -26,7 +26,7 @@ from tests.conftest import ROOT, Ledger
 
 ADAPTERS = ROOT / "clients" / "python" / "failsafe_adapters"
 FLAVOURS = (
-    *("threads", "asyncio", "function", "filter", "grpc"),
+    *("threads", "asyncio", "balanced", "balanced-asyncio", "function", "filter", "grpc"),
     *("grpc-aio", "asgi", "fastapi", "flask", "django"),
 )
 PAGE = (ROOT / "docs" / "failsafe.md").read_text()
@@ -68,7 +68,7 @@ def test_each_of_our_clients_and_enforcement_points_passes(
     """No permit, no hang, in time, under every fault; and the honest PDP gets through."""
     found = ours[flavour]
     assert found["problems"] == []
-    batches = flavour in {"threads", "asyncio", "filter"}
+    batches = flavour in {"threads", "asyncio", "balanced", "balanced-asyncio", "filter"}
     expected = [one for one in FAULTS if one.place != "batch" or batches]
     assert [row["fault"] for row in found["faults"]] == [one.name for one in expected]
     assert all(row["deny"] == row["calls"] for row in found["faults"]), "ours never raise"

@@ -54,9 +54,9 @@ class FiringRange:
             {name: (svid, self.authority.bundle_pem) for name, svid in served.items()}
         )
 
-    def another(self) -> ScriptedPdp:
-        """A PDP of its own process, to be stopped or killed."""
-        return ScriptedPdp({"good": (self._good, self.authority.bundle_pem)})
+    def another(self, socket: str = "") -> ScriptedPdp:
+        """A PDP of its own process, to be stopped or killed; at a Unix socket, if one is named."""
+        return ScriptedPdp({"good": (self._good, self.authority.bundle_pem)}, socket=socket)
 
     def _issue(self, name: str, svid: IssuedSvid) -> None:
         svid.write(self.folder, name)

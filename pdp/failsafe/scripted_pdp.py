@@ -186,7 +186,7 @@ def _status(number: int) -> grpc.StatusCode:
     return next(code for code in grpc.StatusCode if code.value[0] == number)
 
 
-async def _serve(listeners: dict[str, dict[str, str]]) -> None:
+async def _serve(listeners: dict[str, dict[str, str]], socket: str) -> None:
     server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
     # A stream of zero or one answers looks on the wire like a unary call, and can be wrong.
     script = Script()
@@ -203,7 +203,7 @@ async def _serve(listeners: dict[str, dict[str, str]]) -> None:
             root_certificates=pem["trust_bundle"].encode(),
             require_client_auth=True,
         )
-        address = f"127.0.0.1:{pem.get('port', '0')}"
+        address = socket or f"127.0.0.1:{pem.get('port', '0')}"
         ports[name] = server.add_secure_port(address, credentials)
     await server.start()
     sys.stdout.write(json.dumps(ports) + "\n")
@@ -219,13 +219,16 @@ class ScriptedPdp:
     Args:
         listeners: for each name, the certificate, the key and the trust bundle.
         ports: where to listen by those names, for one that comes back; otherwise anywhere.
+        socket: path of a Unix socket to listen at instead; empty: none.
     """
 
     def __init__(
         self,
         listeners: dict[str, tuple[IssuedSvid, bytes]],
         ports: Mapping[str, int] | None = None,
+        socket: str = "",
     ) -> None:
+        self._socket = f"unix:{socket}" if socket else ""
         self._listeners = {
             name: {
                 "certificate": svid.certificate_pem.decode(),
@@ -239,8 +242,8 @@ class ScriptedPdp:
         self.ports: dict[str, int] = {}
 
     def __enter__(self) -> Self:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "pdp.failsafe.scripted_pdp"],
+        self._process = subprocess.Popen(  # noqa: S603 ourselves
+            [sys.executable, "-m", "pdp.failsafe.scripted_pdp", self._socket],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -275,4 +278,4 @@ class ScriptedPdp:
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve(json.loads(sys.stdin.readline())))
+    asyncio.run(_serve(json.loads(sys.stdin.readline()), sys.argv[1]))

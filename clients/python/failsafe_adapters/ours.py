@@ -17,7 +17,16 @@ from typing import Any
 import grpc
 from protocol import Connection, Where, serve
 
-from pdp_client import AccessDenied, AsyncClient, Client, Question, Resource, Subject
+from pdp_client import (
+    AccessDenied,
+    AsyncBalancedClient,
+    AsyncClient,
+    BalancedClient,
+    Client,
+    Question,
+    Resource,
+    Subject,
+)
 from pdp_client.enforcement import AsyncEnforcer, Duties, Enforcer, Guarded
 
 ALICE = Subject("user", "alice")
@@ -64,7 +73,7 @@ class Threads:
     """`Client`."""
 
     def __init__(self, where: Where) -> None:
-        self.client = client_of(where)
+        self.client: Any = client_of(where)
 
     def ask(self, fault: str, budget_s: float) -> bool:
         """`authorize`."""
@@ -77,6 +86,21 @@ class Threads:
     def close(self) -> None:
         """Close the client."""
         self.client.close()
+
+
+class Balanced(Threads):
+    """`BalancedClient`, with hedging."""
+
+    def __init__(self, where: Where) -> None:
+        self.client: Any = BalancedClient(
+            [where.target],
+            trust_bundle=where.trust_bundle,
+            certificate=where.certificate,
+            key=where.key,
+            budget_s=where.budget_s,
+            can_meet=DUTIES.declared,
+            hedge=True,
+        )
 
 
 class Enforced(Threads):
@@ -120,8 +144,7 @@ class OnLoop:
 
     def __init__(self, where: Where) -> None:
         self.runner = asyncio.Runner()
-        self.where = where
-        self.client = async_client_of(where)
+        self.client: Any = async_client_of(where)
 
     def ask(self, fault: str, budget_s: float) -> bool:
         """On the loop."""
@@ -140,6 +163,22 @@ class OnLoop:
         """Close client and loop."""
         self.runner.run(self.client.close())
         self.runner.close()
+
+
+class BalancedOnLoop(OnLoop):
+    """`AsyncBalancedClient`, with hedging."""
+
+    def __init__(self, where: Where) -> None:
+        self.runner = asyncio.Runner()
+        self.client: Any = AsyncBalancedClient(
+            [where.target],
+            trust_bundle=where.trust_bundle,
+            certificate=where.certificate,
+            key=where.key,
+            budget_s=where.budget_s,
+            can_meet=DUTIES.declared,
+            hedge=True,
+        )
 
 
 class BudgetAsync:
@@ -377,6 +416,8 @@ class GrpcAio(OnLoop):
 FLAVOURS: dict[str, Callable[[Where], Connection]] = {
     "threads": Threads,
     "asyncio": OnLoop,
+    "balanced": Balanced,
+    "balanced-asyncio": BalancedOnLoop,
     "function": Enforced,
     "filter": Filter,
     "grpc": GrpcServer,
@@ -386,11 +427,12 @@ FLAVOURS: dict[str, Callable[[Where], Connection]] = {
     "flask": Flask,
     "django": Django,
 }
+# What other enforcement points ask in batches is the clients' own.
+BATCHING = {"threads", "asyncio", "balanced", "balanced-asyncio", "filter"}
 
 
 if __name__ == "__main__":
     if len(sys.argv) != 2 or sys.argv[1] not in FLAVOURS:  # noqa: PLR2004 the program and one word
         sys.exit(f"say which: {', '.join(FLAVOURS)}")
-    # What the enforcement points ask in batches is the clients' own.
-    batching = sys.argv[1] in {"threads", "asyncio", "filter"}
+    batching = sys.argv[1] in BATCHING
     serve(sys.argv[1], FLAVOURS[sys.argv[1]], batch=batching)

@@ -28,13 +28,17 @@ from pdp.values import Duration, Timestamp, Uint
 from pdp_client._answers import Answers, Question, Undecided
 from pdp_client._core import AccessDenied
 from pdp_client.aio import AsyncClient
+from pdp_client.balanced import BalancedClient
+from pdp_client.balanced_aio import AsyncBalancedClient
 from pdp_client.sync import Client
 
 __all__ = [
     "AccessDenied",
     "Action",
     "Answers",
+    "AsyncBalancedClient",
     "AsyncClient",
+    "BalancedClient",
     "BundleRef",
     "Cause",
     "Client",
