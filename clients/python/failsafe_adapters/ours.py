@@ -81,7 +81,7 @@ class Threads:
 
     def ask_batch(self, fault: str, budget_s: float) -> bool:
         """`authorize_batch`."""
-        return self.client.authorize_batch(batch_of(fault), timeout=budget_s).any_permitted
+        return bool(self.client.authorize_batch(batch_of(fault), timeout=budget_s).any_permitted)
 
     def close(self) -> None:
         """Close the client."""
@@ -157,7 +157,7 @@ class OnLoop:
     def ask_batch(self, fault: str, budget_s: float) -> bool:
         """`authorize_batch`."""
         asking = self.client.authorize_batch(batch_of(fault), timeout=budget_s)
-        return self.runner.run(asking).any_permitted
+        return bool(self.runner.run(asking).any_permitted)
 
     def close(self) -> None:
         """Close client and loop."""
