@@ -712,7 +712,7 @@ def test_a_port_in_use_twin_without_guard(tmp_path: Path, monkeypatch: pytest.Mo
         (name, 1 if name == "grpc.so_reuseport" else value)
         for name, value in listener.server_options(Limits(), 900.0)
     ]
-    monkeypatch.setattr(listener, "server_options", lambda limits, age_s: options)
+    monkeypatch.setattr(listener, "server_options", lambda *_, **__: options)
 
     async def scenario() -> None:
         async with running_server(tmp_path) as running:

@@ -71,6 +71,7 @@ def _rows(settings: Settings) -> list[Row]:
     found: list[tuple[str, object]] = [
         ("instance", settings.instance),
         ("listen", settings.listen),
+        ("socket", settings.socket),
         ("log_level", settings.log_level),
         ("reflection", str(settings.reflection).lower()),
         ("envoy", str(settings.envoy).lower()),

@@ -241,6 +241,7 @@ class Document(BaseSettings):
 
     instance: str
     listen: str
+    socket: str | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     reflection: bool = False
     envoy: bool = False

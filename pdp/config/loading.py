@@ -54,6 +54,7 @@ CONFIG_VARIABLE: Final = "PDP_CONFIG"
 FILE_BYTES_MAX: Final = 1_048_576
 
 _PORT_MAX: Final = 65_535
+_SOCKET_BYTES_MAX: Final = 107  # sun_path of unix(7), less its end
 _BASE_URL: Final = re.compile(
     r"https://(\[[0-9a-f:.]+\]|[a-z0-9]([a-z0-9.-]*[a-z0-9])?)(:[0-9]{1,5})?(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*"
 )
@@ -186,6 +187,7 @@ class _Builder:
             reflection=document.reflection,
             envoy=document.envoy,
             workers=document.workers,
+            socket=self._socket(),
             metrics=self._metrics(),
             traces=self._traces(),
         )
@@ -202,6 +204,19 @@ class _Builder:
         if ca_bundle is not None:
             ca_bundle = self._file("traces.ca_bundle", ca_bundle)
         return TraceSettings(traces.endpoint, ca_bundle, traces.ratio)
+
+    def _socket(self) -> Path | None:
+        name = self.document.socket
+        if name is None:
+            return None
+        path = Path(name)
+        if not path.is_absolute() or len(os.fsencode(path)) > _SOCKET_BYTES_MAX:
+            self.problems.append(
+                f"`socket` must be an absolute path of at most {_SOCKET_BYTES_MAX} bytes"
+            )
+        if self.document.workers > 1:
+            self.problems.append("`socket` needs `workers = 1`: workers cannot share a Unix socket")
+        return path
 
     def _metrics(self) -> Address | None:
         listen = self.document.metrics.listen

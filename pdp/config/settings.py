@@ -147,6 +147,7 @@ class Settings:
     traces: TraceSettings | None = None  # None: no spans are made
     metrics: Address | None = None  # where Prometheus finds figures; None: nowhere
     workers: int = 1  # processes that answer; 1: this one alone
+    socket: Path | None = None  # a Unix socket to listen at as well, with the same mutual TLS
     worker: int = 0  # which of them this process is; 0: there are no others
     reflection: bool = False  # whether the server tells its API to who asks
     envoy: bool = False  # whether Envoy may ask about HTTP requests

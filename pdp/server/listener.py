@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from pathlib import Path
 from typing import Final, Protocol
 
 import grpc
@@ -38,6 +39,7 @@ from pdp.server.handshake import Handshakes
 from pdp.server.overload import Gate
 from pdp.server.stream import METHOD as STREAM_METHOD
 from pdp.server.stream import StreamDoor
+from pdp.server.unix_socket import bind_socket
 from pdp.telemetry import Telemetry
 from pdp.values import NANOS
 
@@ -131,6 +133,7 @@ class Server:
         )
         self._verifier = SvidVerifier(identity.trust, identity.ends_ns)
         self._handshakes = Handshakes(identity)
+        self._beside: Handshakes | None = None
         door = AuthorizationDoor(self.decision_point, self._verifier, limits, clock, telemetry)
         batches = BatchDoor(door, self.decision_point)
         self._door = door
@@ -150,12 +153,18 @@ class Server:
         self.address = listen
 
     async def bind(
-        self, authzen: Offer | None = None, *, reflect: bool = False, envoy: bool = False
+        self,
+        authzen: Offer | None = None,
+        *,
+        at: Path | None = None,
+        reflect: bool = False,
+        envoy: bool = False,
     ) -> Address:
         """Take the port, and one for HTTP where there is something to offer; without serving yet.
 
         Args:
             authzen: what is offered over HTTP.
+            at: a Unix socket to listen at as well.
             reflect: whether gRPC tells the API to whoever passes mutual TLS.
             envoy: whether Envoy may ask about HTTP requests.
 
@@ -174,6 +183,8 @@ class Server:
         except RuntimeError:
             raise _not_free(self._listen, "the address cannot be bound") from None
         self.address = Address(self._listen.host, port)
+        if at is not None:
+            self._beside = bind_socket(self._server, at, self.identity)
         if authzen is not None:
             self.authzen = self._listener(authzen)
             await self.authzen.bind()
@@ -254,7 +265,7 @@ class Server:
         self.identity = identity
         self._verifier.use(identity.trust, identity.ends_ns)
         self._handshakes.use(identity)
-        for other in (self.authzen, self.metrics):
+        for other in (self._beside, self.authzen, self.metrics):
             if other is not None:
                 other.use(identity)
 

@@ -162,7 +162,12 @@ async def serve(
             )
             opened.push_async_callback(server.stop, 0)  # once bound, or its port stays taken
             await show_metrics(opened, settings, server, spool, keeper, clock, telemetry)
-            address = await server.bind(authzen, reflect=settings.reflection, envoy=settings.envoy)
+            address = await server.bind(
+                authzen,
+                at=settings.socket,
+                reflect=settings.reflection,
+                envoy=settings.envoy,
+            )
         # (5) From here on there are answers.
         await server.start()
         polls = polls or _polling(settings, keeper, telemetry)
