@@ -162,12 +162,7 @@ async def serve(
             )
             opened.push_async_callback(server.stop, 0)  # once bound, or its port stays taken
             await show_metrics(opened, settings, server, spool, keeper, clock, telemetry)
-            address = await server.bind(
-                authzen,
-                at=settings.socket,
-                reflect=settings.reflection,
-                envoy=settings.envoy,
-            )
+            address = await _bind(server, authzen, settings)
         # (5) From here on there are answers.
         await server.start()
         polls = polls or _polling(settings, keeper, telemetry)
@@ -251,6 +246,13 @@ def _open_providers(
     if desk is not None:
         opened.callback(desk.close)
     return desk
+
+
+async def _bind(server: Server, authzen: Offer | None, settings: Settings) -> Address:
+    """Take every address that the settings name, and offer there what they say."""
+    return await server.bind(
+        authzen, at=settings.socket, reflect=settings.reflection, envoy=settings.envoy
+    )
 
 
 async def _read_keys(
