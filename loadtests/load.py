@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -59,20 +62,48 @@ class Range:
     Args:
         folder: empty, and the caller's to remove.
         budgets: the file of scenarios.
+        tenants: who publishes there, each for itself; none: one that needs no name.
     """
 
-    def __init__(self, folder: Path, budgets: Path) -> None:
+    def __init__(self, folder: Path, budgets: Path, tenants: tuple[str, ...] = ()) -> None:
         self.folder = folder
         self.budgets = budgets
+        self.tenants = tenants
         self.scene = Scene(folder)
         self.scene.issue_certificates()
-        self.scene.publish_first()
+        if tenants:
+            self._publish_for_each()
+        else:
+            self.scene.publish_first()
+
+    def _publish_for_each(self) -> None:
+        for number, tenant in enumerate(self.tenants):
+            policies = shutil.copytree(POLICIES, self.folder / tenant)
+            callers = policies / "callers.yaml"
+            entries = re.sub(
+                r"^  - id: .*$",
+                rf"\g<0>\n    tenants: [{tenant}]",
+                callers.read_text(),
+                flags=re.MULTILINE,
+            )
+            callers.write_text(entries)
+            if number == 0:
+                self.scene.pdp("bundle", "init", "--tenant", tenant, "--policies", policies)
+            else:
+                self.scene.pdp("bundle", "add-tenant", tenant, "--policies", policies)
+        for tenant in self.tenants:
+            archive = f"{tenant}.tar"
+            self.scene.pdp("bundle", "build", tenant, "--tenant", tenant, "-o", archive)
+            self.scene.pdp("bundle", "publish", archive, "--tenant", tenant)
 
     @contextlib.contextmanager
     def serving(self) -> Iterator[Server]:
         """`pdp serve`, which looks for a new edition every second."""
         path = self.scene.configure("pdp.toml", self.scene.repository)
-        path.write_text(path.read_text().replace("[bundle]", "[bundle]\npoll_interval_s = 1", 1))
+        bundle = "[bundle]\npoll_interval_s = 1"
+        if self.tenants:
+            bundle += f"\ntenants = {json.dumps(self.tenants)}"
+        path.write_text(path.read_text().replace("[bundle]", bundle, 1))
         server = self.scene.start(path)
         try:
             yield server
@@ -138,6 +169,25 @@ class Range:
             raise StageError(str(failed[0]))
 
 
+def run_all(place: Range, chosen: list[Scenario]) -> list[report.Run]:
+    """These scenarios in turn, with a line about each on standard error.
+
+    Raises:
+        StageError: the server or a scenario did not come to an end.
+    """
+    runs: list[report.Run] = []
+    with place.serving() as server:
+        for scenario in chosen:
+            sys.stderr.write(f"{scenario.name}: {scenario.seconds:.0f} s ... ")
+            sys.stderr.flush()
+            before = cpu_s(server.process.pid)
+            outcome = place.run(server, scenario)
+            spent = cpu_s(server.process.pid) - before
+            runs.append(report.Run(scenario, outcome, spent))
+            sys.stderr.write(f"{report.verdict(runs[-1])}\n")
+    return runs
+
+
 def main() -> None:
     """Entry point."""
     try:
@@ -151,21 +201,14 @@ def main() -> None:
         share = options.seconds / sum(scenario.seconds for scenario in chosen)
         chosen = [scenario.lasting(scenario.seconds * share) for scenario in chosen]
     runs: list[report.Run] = []
-    with tempfile.TemporaryDirectory(prefix="portcullis-load-") as folder:
-        try:
-            place = Range(Path(folder), options.budgets)
-            with place.serving() as server:
-                for scenario in chosen:
-                    sys.stderr.write(f"{scenario.name}: {scenario.seconds:.0f} s ... ")
-                    sys.stderr.flush()
-                    before = cpu_s(server.process.pid)
-                    outcome = place.run(server, scenario)
-                    spent = cpu_s(server.process.pid) - before
-                    runs.append(report.Run(scenario, outcome, spent))
-                    sys.stderr.write(f"{report.verdict(runs[-1])}\n")
-        except StageError as error:
-            sys.stderr.write(f"load: {error}\n")
-            sys.exit(EXIT_REFUSED)
+    try:
+        # Those of the same tenants one after the other, at one server.
+        for tenants, same in itertools.groupby(chosen, key=lambda scenario: scenario.tenants):
+            with tempfile.TemporaryDirectory(prefix="portcullis-load-") as folder:
+                runs += run_all(Range(Path(folder), options.budgets, tenants), list(same))
+    except StageError as error:
+        sys.stderr.write(f"load: {error}\n")
+        sys.exit(EXIT_REFUSED)
     if options.report:
         options.report.write_text(report.page(runs))
         sys.stderr.write(f"report: {options.report}\n")

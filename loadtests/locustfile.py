@@ -10,6 +10,7 @@ the users and times are those of budgets.toml, and so is what the answers are he
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import sys
@@ -25,9 +26,10 @@ from locust.env import Environment
 
 # Locust puts the folder of this file on the path, not the one above it.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+import pdp_client
 from loadtests import scenarios
-from loadtests.tally import DECIDED, Tally, to_json
-from pdp_client import AccessDenied, Action, Client, ConfigurationError, Resource, Subject
+from loadtests.tally import DECIDED, Tally, of_batch, to_json
+from pdp_client import AccessDenied, Action, Client, ConfigurationError, Decision, Resource, Subject
 
 # Locust has patched the standard library for gevent by now; C-core has to be told, too.
 grpc.experimental.gevent.init_gevent()
@@ -112,6 +114,14 @@ def made_up() -> Question:
     return subject, Action(random.choice(ACTIONS)), resource, {"mfa": random.choice((True, False))}
 
 
+def batch_of(question: Callable[[], Question], resources: int, actions: int) -> list[Question]:
+    """All pairs of so many resources and actions, about one person: a page of a list."""
+    subject, _, _, context = question()
+    found = [question()[2] for _ in range(resources)]
+    names = random.sample(ACTIONS, actions)
+    return [(subject, Action(name), each, context) for each in found for name in names]
+
+
 def read_questions(path: Path) -> Callable[[], Question]:
     """Questions in turn, over and over.
 
@@ -156,6 +166,7 @@ class _Shared:
     tally: Tally
     scenario: scenarios.Scenario | None = None
     started: float = 0.0
+    turns: Iterator[int] = itertools.count()
 
 
 shared = _Shared()
@@ -248,6 +259,9 @@ class Asker(User):
         options: Any = self.environment.parsed_options
         self.interval_s: float = 1 / options.rate
         self.due: float = time.perf_counter() + random.random() * self.interval_s
+        tenants = shared.scenario.tenants if shared.scenario else ()
+        # By turns, so that each has as many users as the others, or one less.
+        self.tenant = tenants[next(shared.turns) % len(tenants)] if tenants else ""
 
     def wait_time(self) -> float:
         """Until the next question is due; none, when the last answer took longer."""
@@ -255,26 +269,45 @@ class Asker(User):
         left_s: float = self.due - time.perf_counter()
         return max(0.0, left_s)
 
+    def ask(self, question: Question) -> tuple[Decision, str]:
+        """One question: what was decided, and why it is denied if it is."""
+        try:
+            return shared.client.enforce(*question, tenant=self.tenant), ""
+        except AccessDenied as denied:
+            return denied.decision, denied.reason
+
+    def ask_all(self, pairs: list[Question]) -> tuple[Decision, str]:
+        """One batch, as one decision: see `of_batch`."""
+        asked = [
+            pdp_client.Question(*each[:3], context=each[3], tenant=self.tenant) for each in pairs
+        ]
+        answers = shared.client.authorize_batch(asked)
+        decision = of_batch([answers[place] for place in range(len(asked))])
+        return decision, "" if decision.cause in DECIDED else "not all of a batch were decided"
+
     @task
     def authorize(self) -> None:
         """Ask once, and tell Locust what came of it."""
+        known = shared.tally.newest[self.tenant]
+        batch = shared.scenario.batch if shared.scenario else None
+        pairs = batch_of(shared.question, *batch) if batch else []
         question = shared.question()
-        known = shared.tally.newest
         started = min(self.due, time.perf_counter())
-        try:
-            decision, reason = shared.client.enforce(*question), ""
-        except AccessDenied as denied:
-            decision, reason = denied.decision, denied.reason
+        if pairs:
+            decision, reason = self.ask_all(pairs)
+        else:
+            decision, reason = self.ask(question)
         ended = time.perf_counter()
         took_ms = (ended - started) * 1000
         failed = decision.cause not in DECIDED
         users = self.environment.runner.user_count if self.environment.runner else 0
         revision = decision.bundle.revision if decision.bundle else 0
         shared.tally.ended(
-            int(ended - shared.started), users, took_ms, decision.cause, revision, known
-        )
+            int(ended - shared.started), users, took_ms, decision.cause, revision, known,
+            tenant=self.tenant,
+        )  # fmt: skip
         self.environment.events.request.fire(
-            request_type="authorize",
+            request_type="authorize_batch" if pairs else "authorize",
             name="no decision" if failed else decision.effect.name,
             response_time=took_ms,
             response_length=0,

@@ -59,6 +59,12 @@ def verdict(run: Run) -> str:
     if run.scenario.finds_saturation and outcome.calls:
         users, rate = scenarios.saturation(run.scenario, outcome)
         words += f"; saturates at {rate:.0f}/s with {users} users"
+    if run.scenario.batch:
+        rate = scenarios.questions_per_s(run.scenario, outcome)
+        words += f"; {rate:.0f} questions/s in batches of {run.scenario.questions}"
+    if run.scenario.tenants:
+        shares = (f"{tenant} {outcome.tenants.get(tenant, 0)}" for tenant in run.scenario.tenants)
+        words += f"; decided about {', '.join(shares)}"
     if run.scenario.reload_s:
         words += f"; {len(outcome.revisions)} editions"
     return f"{words}: {'; '.join(run.problems) or 'within the budget'}"
@@ -69,6 +75,7 @@ def told(run: Run) -> dict[str, Any]:
     found: dict[str, Any] = {"scenario": run.scenario.name, "problems": run.problems}
     found |= {"cpu_us_per_call": round(run.cpu_us, 1), "calls": run.outcome.calls}
     found |= {name: value for name, value, _ in scenarios.rows(run.scenario, run.outcome)}
+    found["questions_per_s"] = round(scenarios.questions_per_s(run.scenario, run.outcome), 1)
     if run.scenario.finds_saturation and run.outcome.calls:
         users, rate = scenarios.saturation(run.scenario, run.outcome)
         found["saturation"] = {"users": users, "decided_per_s": round(rate, 1)}
@@ -107,9 +114,10 @@ def _section(run: Run) -> str:
     )
     causes = ", ".join(f"{name} {count}" for name, count in run.outcome.causes.items())
     steps = ", ".join(f"{users} for {seconds:g} s" for seconds, users in run.scenario.steps)
+    asked = f"calls of {run.scenario.questions} questions" if run.scenario.batch else "questions"
     return f"""\
 <h2>{escape(run.scenario.name)}</h2>
-<p>{escape(run.scenario.words)}. Users: {steps}, {run.scenario.rate:g} questions a second each.</p>
+<p>{escape(run.scenario.words)}. Users: {steps}, {run.scenario.rate:g} {asked} a second each.</p>
 <p>{escape(verdict(run))}</p>
 <table><tr><th><th>found<th>budget</tr>{table}</table>
 <p>{escape(f"Undecided or turned away: {causes}." if causes else "")}</p>

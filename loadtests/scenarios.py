@@ -9,13 +9,18 @@ from __future__ import annotations
 import math
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
 
 FILE: Final = Path(__file__).with_name("budgets.toml")
 # The least share of the best that a step must bring to count as saturated.
 SATURATED: Final = 0.95
+# `limits.batch_items_max` of a PDP that is not told otherwise.
+BATCH_MAX: Final = 200
+# Those that `locustfile.py` knows.
+ACTIONS_MAX: Final = 5
+_PAIR: Final = 2
 
 
 class ScenarioError(ValueError):
@@ -42,6 +47,8 @@ class Scenario:
         rate: questions a second of each user.
         reload_s: seconds between two editions of the bundle; 0: only one.
         finds_saturation: the last steps are meant to be too much.
+        tenants: whom users ask about by turns, each its own; none: the only one.
+        batch: resources and actions of each call, which asks all pairs; none: one question.
     """
 
     name: str
@@ -51,6 +58,13 @@ class Scenario:
     budget: Budget
     reload_s: float = 0.0
     finds_saturation: bool = False
+    tenants: tuple[str, ...] = ()
+    batch: tuple[int, int] | None = None
+
+    @property
+    def questions(self) -> int:
+        """Of each call."""
+        return self.batch[0] * self.batch[1] if self.batch else 1
 
     @property
     def seconds(self) -> float:
@@ -100,6 +114,7 @@ class Outcome:
         causes: why calls went undecided, and how many.
         revisions: editions of the bundle that answered.
         went_back: answers from an older edition than one that was known when they were asked for.
+        tenants: calls that were decided, by tenant.
         seconds: one after the other.
     """
 
@@ -110,6 +125,7 @@ class Outcome:
     revisions: tuple[int, ...]
     went_back: int
     seconds: tuple[Second, ...]
+    tenants: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def calls(self) -> int:
@@ -157,7 +173,18 @@ def problems(scenario: Scenario, outcome: Outcome) -> list[str]:
         found.append(f"{outcome.went_back} answers came from an older edition than before")
     if scenario.reload_s and len(outcome.revisions) <= 1:
         found.append("no new edition was taken into use")
+    found += [
+        f"nothing was decided about the tenant {tenant}"
+        for tenant in scenario.tenants
+        if not outcome.tenants.get(tenant)
+    ]
     return found
+
+
+def questions_per_s(scenario: Scenario, outcome: Outcome) -> float:
+    """Questions that were decided, a second: of a batch, all in it."""
+    decided = sum(second.decided for second in outcome.seconds)
+    return decided * scenario.questions / max(1, len(outcome.seconds))
 
 
 def saturation(scenario: Scenario, outcome: Outcome) -> tuple[int, float]:
@@ -209,6 +236,8 @@ def _scenario(name: str, table: Any) -> Scenario:
             **table,
             "name": name,
             "steps": _steps(name, table["steps"]),
+            "tenants": _tenants(name, table),
+            "batch": _batch(name, table.get("batch")),
             "budget": Budget(**budget),
         }
     )
@@ -222,6 +251,29 @@ def _steps(name: str, steps: Any) -> tuple[tuple[float, int], ...]:
     if not read or not all(0 < seconds < math.inf and users > 0 for seconds, users in read):
         raise ScenarioError(f"`{name}.steps` must be a list of [seconds, users], both above 0")
     return read
+
+
+def _tenants(name: str, table: dict[str, Any]) -> tuple[str, ...]:
+    tenants = table.get("tenants", [])
+    if not isinstance(tenants, list) or not all(isinstance(each, str) and each for each in tenants):
+        raise ScenarioError(f"`{name}.tenants` must be a list of names")
+    if len(set(tenants)) != len(tenants) or len(tenants) == 1:
+        raise ScenarioError(f"`{name}.tenants` must be several, each once")
+    if tenants and table.get("reload_s"):
+        raise ScenarioError(f"`{name}.tenants` and `{name}.reload_s` do not go together")
+    return tuple(tenants)
+
+
+def _batch(name: str, batch: Any) -> tuple[int, int] | None:
+    if batch is None:
+        return None
+    numbers = batch if isinstance(batch, list) else []
+    if len(numbers) != _PAIR or not all(type(each) is int and each > 0 for each in numbers):
+        raise ScenarioError(f"`{name}.batch` must be [resources, actions], both whole and above 0")
+    if numbers[0] * numbers[1] > BATCH_MAX or numbers[1] > ACTIONS_MAX:
+        text = f"{BATCH_MAX} questions and {ACTIONS_MAX} actions"
+        raise ScenarioError(f"`{name}.batch` must not be more than {text}")
+    return numbers[0], numbers[1]
 
 
 def _check_keys(name: str, table: Any, required: set[str], known: set[str]) -> None:

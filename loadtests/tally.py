@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
 from loadtests.scenarios import Outcome, Second, percentile
-from pdp_client import Cause
+from pdp_client import Cause, Decision, Effect, Undecided
 
 # A policy decided. Any other denial is a PDP, or a way to it, that did not bear the load.
 DECIDED = frozenset({Cause.RULE, Cause.DEFAULT, Cause.INDETERMINATE, Cause.BUDGET, Cause.SCHEMA})
@@ -30,14 +31,24 @@ class Tally:
     """Counts calls as they end."""
 
     def __init__(self) -> None:
-        self.newest = 0
+        # By tenant: each has revisions of its own.
+        self.newest: Counter[str] = Counter()
+        self._decided: Counter[str] = Counter()
         self._went_back = 0
         self._buckets: list[_Bucket] = []
         self._causes: Counter[str] = Counter()
         self._revisions: set[int] = set()
 
     def ended(
-        self, second: int, users: int, took_ms: float, cause: Cause, revision: int, known: int
+        self,
+        second: int,
+        users: int,
+        took_ms: float,
+        cause: Cause,
+        revision: int,
+        known: int,
+        *,
+        tenant: str = "",
     ) -> None:
         """One call.
 
@@ -47,7 +58,8 @@ class Tally:
             took_ms: from when the question was due.
             cause: why it was answered so.
             revision: of the bundle that answered; 0: none did.
-            known: `newest` when the question was asked.
+            known: `newest` of the tenant when the question was asked.
+            tenant: whom it was about, where there are several.
         """
         while len(self._buckets) <= second:
             self._buckets.append(_Bucket())
@@ -56,6 +68,7 @@ class Tally:
         bucket.took_ms.append(took_ms)
         if cause in DECIDED:
             bucket.decided += 1
+            self._decided[tenant] += 1
         elif cause is Cause.OVERLOADED:
             bucket.shed += 1
         else:
@@ -65,7 +78,7 @@ class Tally:
         if revision:
             self._revisions.add(revision)
             self._went_back += revision < known
-            self.newest = max(self.newest, revision)
+            self.newest[tenant] = max(self.newest[tenant], revision)
 
     def outcome(self) -> Outcome:
         """What came of it all."""
@@ -76,7 +89,24 @@ class Tally:
             revisions=tuple(sorted(self._revisions)),
             went_back=self._went_back,
             seconds=tuple(map(_second, self._buckets)),
+            tenants=dict(sorted(self._decided.items())),
         )
+
+
+def of_batch(items: Sequence[Decision | Undecided]) -> Decision:
+    """What stands for a batch: the first item that nobody decided, else the first.
+
+    Raises:
+        ValueError: a batch of nothing.
+    """
+    if not items:
+        raise ValueError("a batch of nothing decides nothing")
+    for item in items:
+        if not isinstance(item, Decision):
+            return Decision(Effect.DENY, Cause.UNUSABLE)
+        if item.cause not in DECIDED:
+            return item
+    return next(item for item in items if isinstance(item, Decision))
 
 
 def _percentiles(ordered: list[float]) -> tuple[float, float, float]:

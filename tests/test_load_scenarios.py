@@ -10,8 +10,8 @@ import pytest
 
 from loadtests import report, scenarios
 from loadtests.scenarios import Budget, Outcome, Scenario, ScenarioError, Second
-from loadtests.tally import Tally, from_json, to_json
-from pdp_client import Cause
+from loadtests.tally import Tally, from_json, of_batch, to_json
+from pdp_client import Cause, Decision, Effect, Undecided
 
 BUDGET = Budget(p50_ms=10, p95_ms=20, p99_ms=30, errors_max=0.0, shed_max=0.1)
 STEADY = Scenario("steady", "as ever", ((2.0, 5), (2.0, 10)), 10.0, BUDGET)
@@ -89,8 +89,50 @@ def test_answer_of_an_edition_older_than_one_seen_before_it_was_asked_is_counted
     tally.ended(0, 1, 1.0, Cause.RULE, 2, 0)
     tally.ended(0, 1, 1.0, Cause.RULE, 1, 0)
     assert tally.outcome().went_back == 0
-    tally.ended(0, 1, 1.0, Cause.RULE, 1, tally.newest)
+    tally.ended(0, 1, 1.0, Cause.RULE, 1, tally.newest[""])
     assert tally.outcome().went_back == 1
+
+
+def test_revisions_of_tenants_are_not_compared_with_each_other() -> None:
+    """Each tenant has revisions of its own; what one of them has seen says nothing of another."""
+    tally = Tally()
+    tally.ended(0, 1, 1.0, Cause.RULE, 7, 0, tenant="acme")
+    tally.ended(0, 1, 1.0, Cause.RULE, 1, tally.newest["globex"], tenant="globex")
+    tally.ended(0, 1, 1.0, Cause.OVERLOADED, 0, 0, tenant="globex")
+    assert tally.outcome().went_back == 0
+    assert tally.outcome().tenants == {"acme": 1, "globex": 1}
+    tally.ended(0, 1, 1.0, Cause.RULE, 6, tally.newest["acme"], tenant="acme")
+    assert tally.outcome().went_back == 1
+
+
+def test_tenant_about_whom_nothing_was_decided_is_a_problem() -> None:
+    """Whoever spreads users over tenants wants to know of each that it was served."""
+    several = replace(STEADY, tenants=("acme", "globex"))
+    served = replace(CALM, tenants={"acme": 9, "globex": 1})
+    assert scenarios.problems(several, served) == []
+    told = scenarios.problems(several, replace(CALM, tenants={"acme": 9}))
+    assert told == ["nothing was decided about the tenant globex"]
+
+
+def test_batch_is_undecided_if_one_of_its_questions_is() -> None:
+    """One item that a PDP turned away, or that was never decided, is what the call came to."""
+    decided = Decision(Effect.DENY, Cause.DEFAULT)
+    shed = Decision(Effect.DENY, Cause.OVERLOADED)
+    assert of_batch([decided, decided]) is decided
+    assert of_batch([decided, shed, decided]) is shed
+    assert of_batch([decided, Undecided()]).cause is Cause.UNUSABLE
+    with pytest.raises(ValueError, match="a batch of nothing"):
+        of_batch([])
+
+
+def test_report_says_questions_per_second_of_batches() -> None:
+    """A call of 200 questions counts as 200 in the page, the line and the JSON."""
+    run = report.Run(replace(STEADY, batch=(50, 4)), CALM, 1.0)
+    assert "18000 questions/s in batches of 200" in report.verdict(run)
+    assert report.told(run)["questions_per_s"] == 18_000
+    assert "18000 questions/s" in report.page([run])
+    assert "10 calls of 200 questions a second each" in report.page([run])
+    assert report.told(report.Run(STEADY, CALM, 1.0))["questions_per_s"] == 90
 
 
 def test_outcome_survives_its_way_through_a_file() -> None:
@@ -139,6 +181,17 @@ budget = { p50_ms = 1, p95_ms = 1, p99_ms = 1, errors_max = 0, shed_max = 0 }
         (lambda _: "", "has no scenarios"),
         (lambda _: "[", "end of document"),
         (lambda text: text.replace("[[1, 1]]", "1"), "`s.steps` must be"),
+        (lambda text: text + "batch = [50]", "`s.batch` must be"),
+        (lambda text: text + "batch = [50, 0]", "`s.batch` must be"),
+        (lambda text: text + "batch = [true, 4]", "`s.batch` must be"),
+        (lambda text: text + "batch = 200", "`s.batch` must be"),
+        (lambda text: text + "batch = [51, 4]", "`s.batch` must not be more than 200 questions"),
+        (lambda text: text + "batch = [1, 6]", "and 5 actions"),
+        (lambda text: text + "tenants = 'ab'", "`s.tenants` must be a list"),
+        (lambda text: text + "tenants = [1, 2]", "`s.tenants` must be a list"),
+        (lambda text: text + "tenants = ['a']", "`s.tenants` must be several"),
+        (lambda text: text + "tenants = ['a', 'a']", "`s.tenants` must be several"),
+        (lambda text: text + "tenants = ['a', 'b']\nreload_s = 1", "do not go together"),
     ],
 )
 def test_file_of_budgets_with_a_mistake_is_refused(
@@ -156,7 +209,7 @@ def test_file_of_budgets_with_a_mistake_is_refused(
 def test_committed_scenarios_take_no_more_than_the_promised_two_minutes() -> None:
     """`make load` stretches them to two minutes; none may be shortened to nothing by that."""
     known = scenarios.read()
-    assert {"steady", "burst", "ramp", "reload"} <= known.keys()
+    assert {"steady", "burst", "ramp", "reload", "tenants", "batch"} <= known.keys()
     assert sum(scenario.seconds for scenario in known.values()) <= 180
 
 

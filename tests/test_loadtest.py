@@ -93,6 +93,28 @@ def test_scenarios_against_a_real_pdp_end_with_a_verdict_and_a_report(tmp_path: 
     assert "within their budget" in (tmp_path / "load.html").read_text()
 
 
+@pytest.mark.prove
+def test_tenants_and_batches_against_a_real_pdp_are_all_decided(tmp_path: Path) -> None:
+    """Three tenants at one PDP, each asked about; batches of 200, each item decided."""
+    told = subprocess.run(
+        [
+            *(sys.executable, "-m", "loadtests.load", "tenants", "batch", "--seconds", "20"),
+            *("--json", "--report", str(tmp_path / "load.html")),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    tenants, batch = json.loads(told.stdout)
+    assert tenants["errors_max"] == 0, told.stderr
+    assert set(tenants["outcome"]["tenants"]) == {"acme", "globex", "initech"}
+    assert sum(second["decided"] for second in batch["outcome"]["seconds"]) > 0, told.stderr
+    assert batch["questions_per_s"] >= 200
+    assert "questions/s in batches of 200" in (tmp_path / "load.html").read_text()
+
+
 def test_scenario_that_does_not_exist_is_refused_with_those_that_do() -> None:
     """A misspelt scenario must not become no scenario at all."""
     told = subprocess.run(
