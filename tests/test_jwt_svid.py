@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import settings as settings_of_search
+from hypothesis import strategies as st
 
 from pdp.callers import CallerEntry
 from pdp.errors import ConfigurationError, KeySetError
@@ -254,3 +257,47 @@ def test_an_agent_without_authorities_is_told(
         with pytest.raises(KeySetError) as caught:
             IssuerKeys(settings(agent.socket), HandClock()).refresh()
         assert str(caught.value).isprintable()
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+SUBJECTS = st.one_of(
+    st.sampled_from((BATCH, f"spiffe://{PARTNER}/x", "spiffe://", "spiffe://example.org/")),
+    st.text(max_size=40).map(lambda text: f"spiffe://{DOMAIN}/{text}"),
+    JSON,
+)
+
+
+@given(
+    claims=st.fixed_dictionaries(
+        {},
+        optional={
+            "sub": SUBJECTS,
+            "aud": st.sampled_from((AUDIENCE, [AUDIENCE], [AUDIENCE, 1], [])) | JSON,
+            "exp": st.integers(NOW_S - 400, NOW_S + 400) | JSON,
+            "iat": st.integers(NOW_S - 400, NOW_S + 400) | JSON,
+            "nbf": JSON,
+            "jti": JSON,
+            "iss": st.just(f"spiffe://{PARTNER}") | JSON,
+        },
+    ),
+    header=st.fixed_dictionaries({}, optional={"typ": JSON, "kid": JSON, "alg": JSON}),
+)
+@settings_of_search(max_examples=300, deadline=None)
+def test_any_signed_jwt_svid_proves_its_own_workload_or_nothing(
+    claims: dict[str, Any], header: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Whatever our own authority signed: a workload of ours, in time, or a fault of the set."""
+    trusted = verifier(tmp_path_factory.getbasetemp())
+    try:
+        found = trusted.verify(svid(header=header, **claims), NOW_NS)
+    except TokenRefusedError:
+        return
+    assert found.subject_id.startswith(f"spiffe://{DOMAIN}/")
+    assert found.issuer == f"spiffe://{DOMAIN}"
+    assert NOW_NS < found.expires_ns <= NOW_NS + (300 + 60) * 10**9
