@@ -40,11 +40,17 @@ class Candidates(Generic[R]):
         rules: all that are of the type, or of every type, and name the action.
         needs: the static roles of which a rule needs one, or None: it may apply
             without any of them.
+        settled: the same rule for whoever certainly holds one of these.
     """
 
     __slots__ = ("_by_held", "_by_role", "_open", "_rules")
 
-    def __init__(self, rules: Iterable[R], needs: Callable[[R], frozenset[str] | None]) -> None:
+    def __init__(
+        self,
+        rules: Iterable[R],
+        needs: Callable[[R], frozenset[str] | None],
+        settled: Callable[[R], R] = lambda rule: rule,
+    ) -> None:
         self._rules = _Timely(rules)
         unconditional: list[R] = []
         self._by_role: dict[str, list[R]] = {}
@@ -54,8 +60,9 @@ class Candidates(Generic[R]):
             if roles is None:
                 unconditional.append(rule)
             else:
+                held = settled(rule)
                 for role in roles:
-                    self._by_role.setdefault(role, []).append(rule)
+                    self._by_role.setdefault(role, []).append(held)
         self._open = _Timely(unconditional)
 
     def __iter__(self) -> Iterator[R]:

@@ -252,8 +252,12 @@ class DecisionPoint:
         call.clock_ns = call.now_ns = clock_ns
         # (1) A bare request is judged here; a door's was judged there. What an HTTP request asks,
         # only the snapshot can tell.
-        http = call.question if isinstance(call.question, HttpQuestion) else None
-        if http is None:
+        asked = call.question
+        http = asked if isinstance(asked, HttpQuestion) else None
+        if isinstance(asked, Admitted) and asked.token is None and asked.completion is None:
+            call.admitted = asked
+        elif http is None:
+            # What somebody else proved or fetched is nothing: judged anew.
             try:
                 call.admitted = self._admit(call)
             except InvalidRequestError as error:
@@ -312,11 +316,8 @@ class DecisionPoint:
         return lambda text: verified(text, self._tokens, now_ns, self._telemetry)
 
     def _admit(self, call: Call) -> Admitted:
-        asked = call.question
-        if isinstance(asked, Admitted) and asked.token is None and asked.completion is None:
-            return asked  # what somebody else proved or fetched is nothing: judged anew
-        if isinstance(asked, Refused):
-            raise asked.error
+        if isinstance(call.question, Refused):
+            raise call.question.error
         return boundary.admit(call.request, call.caller, self._limits)
 
     async def _concluded(self, call: Call, decision: Decision) -> Decision:

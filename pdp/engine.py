@@ -20,11 +20,12 @@ names, if these apply: what only informs must be true. Source: docs/adr/0001, 00
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Generic, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from pdp.model import Cause, Decision, Effect, Obligation, Reason, Verdict, distinct, in_order
 
 Facts = TypeVar("Facts", contravariant=True)  # noqa: PLC0105
+_Counted = dict[Verdict, list["Rule[Facts]"]]  # rules of one effect
 
 _FALSE, _TRUE, _DOUBT, _SPENT = Verdict.FALSE, Verdict.TRUE, Verdict.DOUBT, Verdict.SPENT
 
@@ -90,9 +91,7 @@ def conjunction(
     """
     if roles is None:
         return _TRUE if when is None else when.evaluate(facts)
-    held = (
-        any_of([role.evaluate(facts) for role in roles]) if roles[1:] else roles[0].evaluate(facts)
-    )
+    held = any_of([role.evaluate(facts) for role in roles])
     if held is _FALSE or held is _SPENT:
         return held
     verdict = _TRUE if when is None else when.evaluate(facts)
@@ -100,33 +99,33 @@ def conjunction(
     return _DOUBT if held is _DOUBT and verdict is _TRUE else verdict
 
 
-class _Tally(Generic[Facts]):
-    """Rules by verdict, denies and permits apart; those that are FALSE left out."""
+def tally(rules: Iterable[Rule[Facts]], facts: Facts) -> tuple[_Counted[Facts], _Counted[Facts]]:
+    """The denies by verdict, and the permits; those that are FALSE left out."""
+    found: tuple[_Counted[Facts], _Counted[Facts]] = {}, {}
+    for rule in rules:
+        if (verdict := conjunction(rule.roles, rule.when, facts)) is not _FALSE:
+            found[rule.effect is Effect.PERMIT].setdefault(verdict, []).append(rule)
+    return found
 
-    def __init__(self, rules: Iterable[Rule[Facts]], facts: Facts) -> None:
-        self.denies: dict[Verdict, list[Rule[Facts]]] = {}
-        self.permits: dict[Verdict, list[Rule[Facts]]] = {}
-        for rule in rules:
-            if (verdict := conjunction(rule.roles, rule.when, facts)) is not _FALSE:
-                counted = self.permits if rule.effect is Effect.PERMIT else self.denies
-                counted.setdefault(verdict, []).append(rule)
 
-    def duties(self, effect: Effect) -> tuple[Obligation, ...]:
-        """Those of all rules of one effect that are not FALSE."""
-        some = (self.permits if effect is Effect.PERMIT else self.denies).values()
-        return distinct([duty for rules in some for rule in rules for duty in rule.obligations])
+def duties(by: _Counted[Facts]) -> tuple[Obligation, ...]:
+    """Those of all rules of one effect that are not FALSE."""
+    return distinct([duty for rules in by.values() for rule in rules for duty in rule.obligations])
 
-    def answer(self, effect: Effect, cause: Cause, made_by: list[Rule[Facts]]) -> Decision:
-        """With the duties of its effect, and the words of its rules if they apply."""
-        one, duties = len(made_by) == 1, self.duties(effect)
-        names = (made_by[0].name,) if one else in_order([rule.name for rule in made_by])
-        wordy = [rule for rule in made_by if rule.advice or rule.reason_user or rule.reason_admin]
-        if cause is not Cause.RULE or not wordy:
-            return Decision(effect, cause, names, duties)
-        advice = distinct([item for rule in wordy for item in rule.advice])
-        user = in_order([reason for rule in wordy for reason in rule.reason_user])
-        admin = in_order([reason for rule in wordy for reason in rule.reason_admin])
-        return Decision(effect, cause, names, duties, "", None, None, advice, user, admin)
+
+def _answer(
+    effect: Effect, cause: Cause, rules: list[Rule[Facts]], by: _Counted[Facts]
+) -> Decision:
+    """With the duties of its effect, and the words of its rules if they apply."""
+    owed, one = duties(by), len(rules) == 1
+    names = (rules[0].name,) if one else in_order([rule.name for rule in rules])
+    wordy = [rule for rule in rules if rule.advice or rule.reason_user or rule.reason_admin]
+    if cause is not Cause.RULE or not wordy:
+        return Decision(effect, cause, names, owed)
+    advice = distinct([item for rule in wordy for item in rule.advice])
+    user = in_order([reason for rule in wordy for reason in rule.reason_user])
+    admin = in_order([reason for rule in wordy for reason in rule.reason_admin])
+    return Decision(effect, cause, names, owed, "", None, None, advice, user, admin)
 
 
 def decide(rules: Iterable[Rule[Facts]], facts: Facts) -> Decision:
@@ -136,14 +135,14 @@ def decide(rules: Iterable[Rule[Facts]], facts: Facts) -> Decision:
         rules: the candidates, in any order, repeated or not.
         facts: what their conditions look at.
     """
-    denies, permits = (tally := _Tally(rules, facts)).denies, tally.permits
+    denies, permits = tally(rules, facts)
     # INVARIANT: this order is the law; every line but the last but one denies.
     if spent := denies.get(_SPENT, []) + permits.get(_SPENT, []):
-        return tally.answer(Effect.DENY, Cause.BUDGET, spent)
+        return _answer(Effect.DENY, Cause.BUDGET, spent, denies)
     if _TRUE in denies:
-        return tally.answer(Effect.DENY, Cause.RULE, denies[_TRUE])
+        return _answer(Effect.DENY, Cause.RULE, denies[_TRUE], denies)
     if _DOUBT in denies:
-        return tally.answer(Effect.DENY, Cause.INDETERMINATE, denies[_DOUBT])
+        return _answer(Effect.DENY, Cause.INDETERMINATE, denies[_DOUBT], denies)
     if _TRUE in permits:
-        return tally.answer(Effect.PERMIT, Cause.RULE, permits[_TRUE])
+        return _answer(Effect.PERMIT, Cause.RULE, permits[_TRUE], permits)
     return Decision(Effect.DENY, Cause.DEFAULT)

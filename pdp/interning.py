@@ -40,7 +40,7 @@ from pdp.errors import InvalidRequestError
 from pdp.model import Action, Caller, Request, Resource, Subject
 from pdp.parts import Part
 from pdp.v1 import authorization_pb2 as pb
-from pdp.value_codec import map_from_pb, value_within
+from pdp.value_codec import map_within, value_within
 from pdp.values import Value
 
 # The published messages that are read here, with the fields that this module knows what to do with.
@@ -237,7 +237,7 @@ class Interner:
         action = self._actions.young.get(key) or self._actions.get(key) or self._action(key)
         key = asked.resource
         resource = self._resources.young.get(key) or self._resources.get(key) or self._resource(key)
-        context = map_from_pb(asked.context, "context", self._limits.depth_max, finite=True)
+        context = map_within(asked.context, self._limits.depth_max)
         request_id, tenant = asked.request_id, asked.tenant
         if not request_id:
             raise _UnusualError

@@ -199,7 +199,7 @@ class PolicySet:
         rules = self._of_every_type.find(action)
         if (own := self._by_type.get(resource_type)) is not None:
             rules += own.find(action)
-        return self._found.keep(resource_type, action, Candidates(rules, _needs))
+        return self._found.keep(resource_type, action, Candidates(rules, _needs, _settled))
 
     def prepare(self, rules_max: int) -> None:
         """Write the code of so many rules now, so that no request waits for it.
@@ -365,6 +365,16 @@ def _needs(rule: Rule) -> frozenset[str] | None:
             return None
         found.update(source.name for source in sources)
     return None if rule.roles is None else frozenset(found)
+
+
+def _settled(rule: Rule) -> Rule:
+    """The rule for a subject that certainly holds one of the roles it needs: without them.
+
+    Static roles that are certain are true or false, and true OR false is true. What a derived
+    role comes to is not settled by its sources.
+    """
+    static = all(isinstance(role, StaticRole) for role in rule.roles or ())
+    return replace(rule, roles=None) if static else rule
 
 
 def _reads(

@@ -224,9 +224,15 @@ class _Compiler:
         if names != sorted(set(names)):
             raise PolicyError("the properties of a schema are not sorted, or there twice")
         known = frozenset(names)
-        # With the type that needs no further look, if there is one.
+        # With the type that needs no further look, if there is one, and whether none does.
         declared = [
-            (item.name, item.required, _free_type(item.schema), self.check(item.schema, level + 1))
+            (
+                item.name,
+                item.required,
+                _free_type(item.schema),
+                self.check(item.schema, level + 1),
+                item.schema == ANYTHING,
+            )
             for item in schema.properties
         ]
         rest = None if schema.additional is None else self.check(schema.additional, level + 1)
@@ -237,13 +243,15 @@ class _Compiler:
                 return wanted
             seen = 0
             get = value.get
-            for name, required, free, inner in declared:
+            for name, required, free, inner, anything in declared:
                 item = get(name, _MISSING)
                 if item is _MISSING:
                     if required:
                         return member(name), "is required"
                     continue
                 seen += 1
+                if anything:
+                    continue
                 if type(item) is not free and (found := inner(item)) is not None:
                     return member(name) + found[0], found[1]
             if is_open or seen == len(value):

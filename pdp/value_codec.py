@@ -72,6 +72,15 @@ def value_from_pb(message: pb.Value, path: str = "value") -> Value:
         raise error.below(path) from None
 
 
+def map_within(entries: Mapping[str, pb.Value], levels_max: int) -> dict[str, Value]:
+    """Decode the map field of a message, finite and within depth.
+
+    Raises:
+        InvalidRequestError: as `map_from_pb`, without a path.
+    """
+    return _decode_entries(entries, 0, levels_max, True)  # noqa: FBT003
+
+
 def value_within(message: pb.Value, levels_max: int) -> Value:
     """Decode a value of properties, finite and within depth.
 

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -296,15 +297,13 @@ def _doubtful_deny_permits(monkeypatch: pytest.MonkeyPatch) -> Decide:
 
 def _permit_overrides(monkeypatch: pytest.MonkeyPatch) -> Decide:
     """Drops denies when a permit applies."""
-    original = engine._Tally.__init__
+    original = engine.tally
 
-    def tally(self: engine._Tally[object], *arguments: object) -> None:
-        original(self, *arguments)  # type: ignore[arg-type]
-        if Verdict.TRUE in self.permits:
-            self.denies.clear()
+    def tally(*arguments: Any) -> Any:
+        denies, permits = original(*arguments)
+        return ({} if Verdict.TRUE in permits else denies), permits
 
-    monkeypatch.setattr(engine._Tally, "__init__", tally)
-    return rs.decide
+    return _with_engine(monkeypatch, "tally", tally)
 
 
 def _doubt_is_false(monkeypatch: pytest.MonkeyPatch) -> Decide:
@@ -320,16 +319,12 @@ def _doubt_is_false(monkeypatch: pytest.MonkeyPatch) -> Decide:
 
 def _denials_shed_duties_in_doubt(monkeypatch: pytest.MonkeyPatch) -> Decide:
     """A denial owes the duties of the rules that apply only."""
-    original = engine._Tally.duties
 
-    def duties(self: engine._Tally[object], effect: Effect) -> tuple[Obligation, ...]:
-        if effect is Effect.PERMIT:
-            return original(self, effect)
-        applies = self.denies.get(Verdict.TRUE, [])
+    def duties(counted: Mapping[Verdict, list[engine.Rule[object]]]) -> tuple[Obligation, ...]:
+        applies = counted.get(Verdict.TRUE, [])
         return distinct([duty for rule in applies for duty in rule.obligations])
 
-    monkeypatch.setattr(engine._Tally, "duties", duties)
-    return rs.decide
+    return _with_engine(monkeypatch, "duties", duties)
 
 
 def _first_role_wins(monkeypatch: pytest.MonkeyPatch) -> Decide:
