@@ -103,11 +103,12 @@ def _look_no_further(described: descriptor_pb2.DescriptorProto, known: Mapping[s
 
 
 _mirror: Final = _mirrors()
-_Question: Final = _mirror("AuthorizeRequest")
-_Subject: Final = _mirror("Subject")
-_Action: Final = _mirror("Action")
-_Resource: Final = _mirror("Resource")
-_Entry: Final = _mirror("Entry")
+# The parsers, bound once.
+_question: Final = _mirror("AuthorizeRequest").FromString
+_subject: Final = _mirror("Subject").FromString
+_action: Final = _mirror("Action").FromString
+_resource: Final = _mirror("Resource").FromString
+_entry: Final = _mirror("Entry").FromString
 
 # Bytes of memory, estimated from above: for subjects, for resources and for single properties,
 # and for actions, of which there are few.
@@ -229,7 +230,7 @@ class Interner:
         return wire.admit_message(message, caller, self._limits)
 
     def _admit(self, message: bytes, caller: Caller) -> Admitted:
-        asked = _read(_Question, message)
+        asked = _read(_question, message)
         # Most are among the young; a call for each of the three would cost half of what is saved.
         key = asked.subject
         subject = self._subjects.young.get(key) or self._subjects.get(key) or self._subject(key)
@@ -256,7 +257,7 @@ class Interner:
         return boundary.admit_parts(request, caller, (subject, action, resource), context)
 
     def _subject(self, message: bytes) -> Part:
-        made = _read(_Subject, message)
+        made = _read(_subject, message)
         properties, size = self._map(made.properties)
         self._check(len(message), made.type, made.id)
         part = Part(
@@ -266,7 +267,7 @@ class Interner:
         return part
 
     def _action(self, message: bytes) -> Part:
-        made = _read(_Action, message)
+        made = _read(_action, message)
         properties, size = self._map(made.properties)
         self._check(len(message), made.name)
         part = Part(Action(sys.intern(made.name), properties), "action", size + len(message))
@@ -274,7 +275,7 @@ class Interner:
         return part
 
     def _resource(self, message: bytes) -> Part:
-        made = _read(_Resource, message)
+        made = _read(_resource, message)
         properties, size = self._map(made.properties)
         self._check(len(message), made.type, made.id)
         part = Part(
@@ -302,7 +303,7 @@ class Interner:
 
     def _property(self, message: bytes) -> Property:
         """One entry of a map field."""
-        entry = _read(_Entry, message)
+        entry = _read(_entry, message)
         value = value_within(entry.value, self._limits.depth_max)
         # One text for the name wherever it is: a condition finds it without comparing letters.
         name = sys.intern(entry.key)
@@ -312,9 +313,9 @@ class Interner:
         return made
 
 
-def _read(kind: Any, message: bytes) -> Any:
+def _read(parse: Callable[[bytes], Any], message: bytes) -> Any:
     """The message, if it holds fields of its kind alone, each once, written in the short way."""
-    made = kind.FromString(message)
+    made = parse(message)
     made.DiscardUnknownFields()
     # INVARIANT: each field that is there counts once, at its shortest; what is there twice or is
     # written longer makes the message longer than this, and nothing makes it shorter.

@@ -162,7 +162,7 @@ def test_a_part_that_comes_twice_is_read_as_everywhere() -> None:
 
 def test_a_part_that_comes_twice_twin_without_guard(monkeypatch: pytest.MonkeyPatch) -> None:
     """If lengths were not compared, the last subject would be taken, or none."""
-    monkeypatch.setattr(interning, "_read", lambda kind, message: kind.FromString(message))
+    monkeypatch.setattr(interning, "_read", lambda parse, message: parse(message))
     first = pb.Subject(type="user", id="ana").SerializeToString()
     second = pb.Subject(type="user", id="eva", properties={"k": pb.Value(bool_value=True)})
     whole = pb.AuthorizeRequest(
