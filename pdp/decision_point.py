@@ -256,8 +256,7 @@ class DecisionPoint:
         http = asked if isinstance(asked, HttpQuestion) else None
         if isinstance(asked, Admitted) and asked.token is None and asked.completion is None:
             call.admitted = asked
-        elif http is None:
-            # What somebody else proved or fetched is nothing: judged anew.
+        elif http is None:  # what somebody else proved or fetched is nothing: judged anew
             try:
                 call.admitted = self._admit(call)
             except InvalidRequestError as error:
