@@ -23,6 +23,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from pdp.audit.batch_attributes import BatchAttributes
 from pdp.audit.batch_entry import build_batch
 from pdp.audit.decision_id import new_decision_id
 from pdp.audit.entry import BatchEvidence, Received
@@ -84,8 +85,7 @@ class BatchDecisionPoint(DecisionPoint):
             answers = [Answer(deny(Cause.INTERNAL)) for _ in batch.questions]
         answers = _until_the_end(batch.semantic, answers)
         for answer in answers:
-            decision = answer.decision
-            self._telemetry.count("decisions", decision.effect.name, decision.cause.name)
+            self._count(answer.decision)
         return answers
 
     async def _answer_batch(self, batch: Batch, caller: Caller, deadline: float) -> list[Answer]:
@@ -202,8 +202,10 @@ class BatchDecisionPoint(DecisionPoint):
             next(bundles, None if moment.snapshot is None else moment.snapshot.ref),
             batch.digest,
         )
+        attributes = BatchAttributes(self._encoded)
         items = [
-            (decision, self._evidence(call)) for decision, call in zip(decided, calls, strict=True)
+            (decision, self._evidence(call, attributes))
+            for decision, call in zip(decided, calls, strict=True)
         ]
         parts, places = build_batch(shared, items, self._encoded)
         if len(parts) == 1:

@@ -4,20 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pdp.admission import resolve_tenant
 from pdp.audit.decision_id import new_decision_id
 from pdp.audit.entry import Received
 from pdp.boundary import Admitted
 from pdp.errors import InvalidRequestError
-from pdp.model import BundleRef, Caller, Cause, Decision, RecordRef, Request
+from pdp.model import BundleRef, Caller, Cause, Decision, Effect, RecordRef, Request
 from pdp.policy import PolicySet, Rule
 from pdp.snapshot import Snapshot
 from pdp.subject_token import SubjectToken
 
 if TYPE_CHECKING:
     from pdp.http_question import HttpQuestion
+
+
+# By identity, because members of enums take long to hash.
+_LABELS: Final = {
+    (id(effect), id(cause)): (effect.name, cause.name) for effect in Effect for cause in Cause
+}
+
+
+def labels(decision: Decision) -> tuple[str, str]:
+    """Effect and cause, as decisions are counted by them."""
+    return _LABELS[id(decision.effect), id(decision.cause)]
 
 
 @dataclass(frozen=True, slots=True)

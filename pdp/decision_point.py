@@ -31,9 +31,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Final, Protocol
+from typing import Protocol
 
 from pdp import admission, boundary
+from pdp.audit.batch_attributes import BatchAttributes
 from pdp.audit.encoded import EncodedAttributes
 from pdp.audit.entry import (
     Capture,
@@ -46,7 +47,7 @@ from pdp.audit.entry import (
 )
 from pdp.audit.patience import Patience, TooLateError, outcome
 from pdp.boundary import Admitted, InputLimits
-from pdp.call import Answer, Call, Moment, Refused, named, with_record
+from pdp.call import Answer, Call, Moment, Refused, labels, named, with_record
 from pdp.clock import Clock, SystemClock
 from pdp.errors import InvalidRequestError, SpoolError, SpoolSuppressedError
 from pdp.explaining import RULE_CAUSES, explain
@@ -61,11 +62,6 @@ from pdp.snapshot import Snapshot
 from pdp.subject_token import SubjectToken
 from pdp.telemetry import Telemetry
 from pdp.v1 import audit_pb2
-
-# Under what an answer is counted.
-_COUNTED: Final = {
-    (effect, cause): ("decisions", effect.name, cause.name) for effect in Effect for cause in Cause
-}
 
 __all__ = ["Clock", "DecisionPoint", "Recorder", "SnapshotSource", "SystemClock"]
 
@@ -203,11 +199,12 @@ class DecisionPoint:
             decision = await self._concluded(call, deny(Cause.INTERNAL))
         if call.request.explain:
             decision = self._explained(call, decision)
-        counted = _COUNTED[decision.effect, decision.cause]
-        self._telemetry.counters[counted] += 1
-        if self._telemetry.tracing is not None:
-            self._telemetry.tracing.counted(counted[0], counted[1:])
+        self._count(decision)
         return decision
+
+    def _count(self, decision: Decision) -> None:
+        effect, cause = labels(decision)
+        self._telemetry.count("decisions", effect, cause)
 
     async def _supplied(self, call: Call) -> Decision:
         """Steps 1 to 5 again, with what providers say: the same version, at a later moment."""
@@ -371,14 +368,17 @@ class DecisionPoint:
             return record
         return None
 
-    def _evidence(self, call: Call) -> Evidence:
+    def _evidence(self, call: Call, batch: BatchAttributes | None = None) -> Evidence:
         admitted, received, full = call.admitted, call.received, self._capture is Capture.FULL
+        written = None
         if admitted is None:
             attributes, token = {}, None
         else:
             token = admitted.token
             if full and received is None:
                 attributes = all_attributes(admitted.sent, call.now_ns)
+            elif batch and (written := batch.encode(call.rules, admitted, call.now_ns)) is not None:
+                attributes = {}
             else:
                 attributes = attributes_read(call.rules, admitted.attributes, call.now_ns)
             if full and token is not None:
@@ -396,5 +396,5 @@ class DecisionPoint:
         completion = None if admitted is None else admitted.completion
         return Evidence(
             call.recorded, call.caller, attributes, digest, message, known, token, facts,
-            completion, full=full,
+            completion, full, written,
         )  # fmt: skip

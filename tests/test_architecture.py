@@ -46,7 +46,13 @@ RINGS: dict[str, tuple[str, ...]] = {
         "pdp.http_mapping",
         "pdp.cel",
     ),
-    "wire format": ("pdp.v1", "pdp.value_codec", "pdp.value_json", "pdp.explanation_codec"),
+    "wire format": (
+        "pdp.v1",
+        "pdp.value_codec",
+        "pdp.value_json",
+        "pdp.explanation_codec",
+        "pdp.wire_fields",
+    ),
     "agent": ("pdp.workload_api",),
     "office": (
         "pdp.config",
@@ -73,7 +79,7 @@ RINGS: dict[str, tuple[str, ...]] = {
         "pdp.audit",
         "pdp.telemetry",
     ),
-    "wire": ("pdp.wire", "pdp.wire_batch", "pdp.interning"),
+    "wire": ("pdp.wire", "pdp.wire_batch", "pdp.wire_answers", "pdp.interning"),
     "client": ("pdp_client",),
     "server": ("pdp.server",),
     "authoring": ("pdp.authoring",),

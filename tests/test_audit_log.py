@@ -29,7 +29,6 @@ from pdp.audit.log import (
     leaf_hash,
     open_record,
     parse_head,
-    varint,
 )
 from pdp.audit.problems import Place
 from pdp.audit.segment import (
@@ -47,6 +46,7 @@ from pdp.errors import ConfigurationError
 from pdp.model import RecordRef
 from pdp.v1 import audit_pb2
 from pdp.values import NANOS
+from pdp.wire_fields import varint
 from tests.simulators.crashes import SPOOL, decision, waiting
 from tests.simulators.logs import SMALL, Log
 

@@ -485,7 +485,7 @@ def test_attributes_read_takes_the_widest_path_and_what_the_rule_met() -> None:
             ("now",),
         }
     )
-    found = entries._select(entries._paths((reads,)), attributes, 5)
+    found = entries.attributes_at(entries._paths((reads,)), attributes, 5)
     assert found == {
         "context.a": {"b": 1},
         "context['x.y']": True,

@@ -13,18 +13,21 @@ from collections.abc import Sequence
 from typing import Final, cast
 
 from pdp.audit.encoded import EncodedAttributes
-from pdp.audit.entry import BatchEvidence, Evidence, build_entry, caller_ref
+from pdp.audit.entry import BatchEvidence, Evidence, caller_ref
+from pdp.audit.item_bytes import ItemWriter
 from pdp.audit.log import ENTRY_BYTES_MAX
 from pdp.model import Decision, Effect
 from pdp.v1 import audit_pb2
 from pdp.v1 import authorization_pb2 as pb
 from pdp.value_codec import bundle_to_pb
+from pdp.wire_fields import length, tag
 
 # Of all that a part says besides its items: names of at most 2 KiB, of which it has three.
 _HEAD_BYTES_MAX: Final = 8_192
 _ITEMS_BYTES_MAX: Final = ENTRY_BYTES_MAX - _HEAD_BYTES_MAX
 # Tag and length of an item.
 _ITEM_OVERHEAD: Final = 4
+_ITEM: Final = tag(audit_pb2.BatchRecord.DESCRIPTOR.fields_by_name["items"].number)
 
 
 def build_batch(
@@ -46,20 +49,26 @@ def build_batch(
         InvalidRequestError: as `pdp.audit.entry.build_entry`.
     """
     effect, cause = _outcome([decision for decision, _ in items])
-    parts: list[audit_pb2.DecisionRecord] = []
+    written = ItemWriter(batch, _ITEMS_BYTES_MAX - _ITEM_OVERHEAD, encoded or EncodedAttributes())
+    shares: list[list[bytes]] = []
     places: list[int] = []
     left = -1
     for decision, evidence in items:
-        item = build_entry(decision, evidence, _ITEMS_BYTES_MAX - _ITEM_OVERHEAD, encoded, batch)
-        size = item.ByteSize() + _ITEM_OVERHEAD
+        item = written.item(decision, evidence)
+        size = len(item) + _ITEM_OVERHEAD
         if size > left:
-            parts.append(_head(batch, effect, cause))
+            shares.append([])
             left = _ITEMS_BYTES_MAX
         left -= size
-        parts[-1].batch.items.append(item)
-        places.append(len(parts) - 1)
-    for number, part in enumerate(parts, 1):
-        part.batch.part, part.batch.parts = number, len(parts)
+        shares[-1] += (_ITEM, length(len(item)), item)
+        places.append(len(shares) - 1)
+    parts = []
+    for number, share in enumerate(shares, 1):
+        part = _head(batch, effect, cause)
+        # Items that are appended as messages are copied one by one; read together they are not.
+        part.batch.MergeFromString(b"".join(share))
+        part.batch.part, part.batch.parts = number, len(shares)
+        parts.append(part)
     return parts, places
 
 

@@ -42,35 +42,31 @@ class EncodedAttributes:
         Raises:
             InvalidRequestError: one has no encoding.
         """
+        # Messages that follow each other are one message that has the fields of both.
+        if encoded := self.encode(attributes):
+            entry.MergeFromString(encoded)
+
+    def encode(self, attributes: Mapping[str, Value]) -> bytes:
+        """The fields of an entry that has these attributes and nothing else. Raises as `write`."""
         kept, parts = self._kept, []
         for name, value in attributes.items():
             kind = type(value)
             by_value = kind in _BY_VALUE or (kind is str and len(value) <= _TEXT_MAX)  # type: ignore[arg-type]
             key: _Key = (name, kind, value if by_value else id(value))
             found = kept.get(key)
-            if found is None:
-                encoded = self._once_more(key, value)
-                if not encoded:
-                    map_to_pb({name: value}, entry.attributes, "attributes")
-                    continue
-            else:
-                encoded = found[1]
-            parts.append(encoded)
-        # Messages that follow each other are one message that has the fields of both.
-        if parts:
-            entry.MergeFromString(b"".join(parts))
+            parts.append(self._anew(key, value) if found is None else found[1])
+        return b"".join(parts)
 
-    def _once_more(self, key: _Key, value: Value) -> bytes:
-        """Keep what comes for the second time; empty: it is the first."""
+    def _anew(self, key: _Key, value: Value) -> bytes:
+        """Encode it, and keep what comes for the second time."""
+        alone = audit_pb2.DecisionRecord()
+        map_to_pb({key[0]: value}, alone.attributes, "attributes")
+        encoded = alone.SerializeToString()
         if key not in self._seen:
             if len(self._seen) >= _KEPT_MAX:
                 self._seen.clear()
                 self._kept.clear()
             self._seen.add(key)
-            return b""
-        alone = audit_pb2.DecisionRecord()
-        map_to_pb({key[0]: value}, alone.attributes, "attributes")
-        encoded = alone.SerializeToString()
-        if len(encoded) <= _BYTES_MAX:
+        elif len(encoded) <= _BYTES_MAX:
             self._kept[key] = value, encoded
         return encoded

@@ -81,9 +81,10 @@ class Received:
         return self._digest
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen: one is made for each answer, and a frozen one takes twice as long to make.
+@dataclass(slots=True)
 class Evidence:
-    """What a record says besides the answer.
+    """What a record says besides the answer. Nobody changes one.
 
     Attributes:
         request: as asked; trusted in nothing if it was not admitted.
@@ -97,6 +98,7 @@ class Evidence:
         http: the HTTP request that a proxy asked about, if it came as one.
         completion: what providers said, if they were asked.
         full: whether all that they said is kept, or a digest of it.
+        written: the attributes as fields of a record, in the place of `attributes`.
     """
 
     request: Request
@@ -109,6 +111,18 @@ class Evidence:
     http: audit_pb2.HttpFacts | None = None
     completion: Completion | None = None
     full: bool = False
+    written: bytes | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether a record of it has no more than most have."""
+        return (
+            self.admitted
+            and self.token is None
+            and self.http is None
+            and self.completion is None
+            and not self.message
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +174,7 @@ def attributes_read(
     is what the rule met.
     """
     reads = tuple(rule.reads for rule in rules)
-    found = _select(_paths(reads), known(attributes), now_ns)
+    found = attributes_at(_paths(reads), known(attributes), now_ns)
     # Roles are held through the token too; where in it, the policy does not know.
     if TOKEN_ROLES in attributes and any(ROLES_PATH in paths for paths in reads):
         found[TOKEN_ROLES] = attributes[TOKEN_ROLES]
@@ -169,7 +183,12 @@ def attributes_read(
 
 def all_attributes(attributes: Mapping[str, Value], now_ns: int) -> dict[str, Value]:
     """Every property and the context."""
-    return _select(_paths((_EVERYTHING,)), known(attributes), now_ns)
+    return attributes_at(_paths((_EVERYTHING,)), known(attributes), now_ns)
+
+
+def paths_read(rules: Iterable[Rule]) -> tuple[tuple[Path, str], ...]:
+    """What `attributes_read` looks at, where there is no token: paths, and how they are written."""
+    return _paths(tuple(rule.reads for rule in rules))
 
 
 @functools.lru_cache(maxsize=1_024)
@@ -186,9 +205,10 @@ def _paths(reads: tuple[frozenset[Path], ...]) -> tuple[tuple[Path, str], ...]:
     )
 
 
-def _select(
+def attributes_at(
     paths: Iterable[tuple[Path, str]], attributes: Mapping[str, Value], now_ns: int
 ) -> dict[str, Value]:
+    """The attributes at these paths, of `attributes` that are whole."""
     found: dict[str, Value] = {}
     for path, name in paths:
         if name == _NOW:
@@ -269,7 +289,9 @@ def build_entry(
     if evidence.http is not None:
         entry.door = EXT_AUTHZ
         entry.http.CopyFrom(evidence.http)
-    if encoded is None:
+    if evidence.written is not None:
+        entry.MergeFromString(evidence.written)
+    elif encoded is None:
         map_to_pb(evidence.attributes, entry.attributes, "attributes")
     else:
         encoded.write(evidence.attributes, entry)

@@ -18,6 +18,7 @@ from pdp.errors import ConfigurationError
 from pdp.model import RecordRef
 from pdp.v1 import audit_pb2
 from pdp.values import NANOS, TIMESTAMP_SECONDS_MAX, TIMESTAMP_SECONDS_MIN
+from pdp.wire_fields import varint
 
 FORMAT_VERSION = 1
 
@@ -129,16 +130,6 @@ def parse_head(text: str) -> RecordRef:
             "`instance/worker/boot:seq:` and 64 lower-case hexadecimal digits"
         )
     return RecordRef(found["id"], int(found["seq"]), bytes.fromhex(found["hash"]))
-
-
-def varint(number: int) -> bytes:
-    """A protobuf base-128 varint. `number` is not negative."""
-    out = bytearray()
-    while number > 0x7F:  # noqa: PLR2004 seven bits a byte
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
 
 
 class Sealer:

@@ -21,6 +21,7 @@ from pdp.explanation_codec import explanation_to_pb
 from pdp.model import Action, Caller, Cause, Request, Resource, Subject, deny
 from pdp.server.authorization import AuthorizationDoor, RpcContext, invalid
 from pdp.v1 import authorization_pb2 as pb
+from pdp.wire_answers import BatchAnswers
 from pdp.wire_batch import BatchMessage
 
 METHOD: Final = "AuthorizeBatch"
@@ -80,13 +81,16 @@ class BatchDoor:
         # (6) The rest never raises.
         answers = await self._decision_point.answer_batch(batch, caller, deadline)
         # (7) With the digests of what was asked.
-        out = pb.AuthorizeBatchResponse(request_id=asked.request_id, request_digest=digest)
+        out = BatchAnswers(asked.request_id, digest)
         room = EXPLANATION_BYTES_MAX
         for answer, (request_id, _), one in zip(answers, asked.items, received, strict=False):
-            told = _told(answer, request_id, one.digest)
-            room = _within(told, room)
-            out.items.append(told)
-        return out.SerializeToString()
+            if answer.decision.explanation is None:
+                out.add(answer.decision, request_id, one.digest, _wrong(answer))
+            else:
+                told = _told(answer, request_id, one.digest)
+                room = _within(told, room)
+                out.add_message(told)
+        return out.to_bytes()
 
     def _split(self, message: bytes) -> BatchMessage:
         try:
@@ -108,20 +112,21 @@ class BatchDoor:
         """Deny each question that the semantic does not leave out, without looking at any."""
         asked = self._split(message)
         answer = Answer(deny(Cause.OVERLOADED))
-        out = pb.AuthorizeBatchResponse(
-            request_id=asked.request_id, request_digest=hashlib.sha256(message).digest()
-        )
+        out = BatchAnswers(asked.request_id, hashlib.sha256(message).digest())
         for request_id, item in asked.items:
-            out.items.append(_told(answer, request_id, hashlib.sha256(item).digest()))
+            out.add(answer.decision, request_id, hashlib.sha256(item).digest(), "")
             self._door.count_overloaded(reason)
             if Semantic(asked.semantic).ends(answer.decision):
                 break
-        return out.SerializeToString()
+        return out.to_bytes()
 
 
 def _told(answer: Answer, request_id: str, digest: bytes) -> pb.AuthorizeResponse:
-    wrong = "" if answer.invalid is None else str(answer.invalid)
-    return wire.decision_to_pb(answer.decision, request_id, digest, wrong)
+    return wire.decision_to_pb(answer.decision, request_id, digest, _wrong(answer))
+
+
+def _wrong(answer: Answer) -> str:
+    return "" if answer.invalid is None else str(answer.invalid)
 
 
 def _within(told: pb.AuthorizeResponse, room: int) -> int:
