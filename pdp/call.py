@@ -11,7 +11,17 @@ from pdp.audit.decision_id import new_decision_id
 from pdp.audit.entry import Received
 from pdp.boundary import Admitted
 from pdp.errors import InvalidRequestError
-from pdp.model import BundleRef, Caller, Cause, Decision, Effect, RecordRef, Request
+from pdp.lease import granted_s, lease
+from pdp.model import (
+    BundleRef,
+    Caller,
+    Cause,
+    Decision,
+    Effect,
+    Lease,
+    RecordRef,
+    Request,
+)
 from pdp.policy import PolicySet, Rule
 from pdp.snapshot import Snapshot
 from pdp.subject_token import SubjectToken
@@ -148,7 +158,34 @@ def named(decision: Decision, call: Call) -> Decision:
     made["decision_id"] = new_decision_id(call.clock_ns)
     made["bundle"] = call.bundle
     made["record"] = None
+    made["lease"] = _lease(decision, call)
     return copied
+
+
+def _lease(decision: Decision, call: Call) -> Lease | None:
+    """For how long a permit may be repeated; None: not at all.
+
+    INVARIANT: only what came as a message of our own protocol: other doors have no word for it.
+    """
+    snapshot, admitted, request = call.snapshot, call.admitted, call.request
+    if decision.effect is not Effect.PERMIT or snapshot is None or admitted is None:
+        return None
+    if call.received is None or call.supply is not None or request.explain:
+        return None
+    policies = call.policies()
+    if not policies.grants_leases:
+        return None
+    token, now_ns = admitted.token, call.now_ns
+    return lease(
+        granted_s(decision, call.rules),
+        call.clock_ns,
+        [call.caller.ends_ns, snapshot.fresh_until(call.tenant)],
+        now_ns,
+        [
+            policies.changes_ns(request.resource.type, request.action.name, now_ns),
+            None if token is None else token.expires_ns,
+        ],
+    )
 
 
 def with_record(decision: Decision, record: RecordRef | None) -> Decision:

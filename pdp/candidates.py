@@ -25,6 +25,16 @@ class Timed(Protocol):
         """Whether `is_current` can ever be false."""
         ...
 
+    @property
+    def starts_ns(self) -> int | None:
+        """When it begins to hold; None: it always did."""
+        ...
+
+    @property
+    def expires_ns(self) -> int | None:
+        """When it no longer holds; None: it always will."""
+        ...
+
 
 R = TypeVar("R", bound=Timed)
 # More types than any tenant has, and more actions than any type has.
@@ -75,6 +85,10 @@ class Candidates(Generic[R]):
         """Those within their time."""
         return self._rules.current(now_ns)
 
+    def changes_ns(self, now_ns: int) -> int | None:
+        """When the next of them begins or ends; None: never."""
+        return self._rules.changes_ns(now_ns)
+
     def possible(self, held: frozenset[str] | None, now_ns: int) -> Sequence[R]:
         """Those within their time that may apply.
 
@@ -120,6 +134,11 @@ class _Timely(Generic[R]):
         self._timed = tuple(rule for rule in self.rules if rule.is_timed)
         # By what holds of the timed ones. As time goes on, that changes twice for each at most.
         self._current: dict[tuple[bool, ...], tuple[R, ...]] = {}
+
+    def changes_ns(self, now_ns: int) -> int | None:
+        """When the next of them begins or ends."""
+        times = [each for rule in self._timed for each in (rule.starts_ns, rule.expires_ns)]
+        return min((each for each in times if each is not None and each > now_ns), default=None)
 
     def current(self, now_ns: int) -> tuple[R, ...]:
         """Those within their time."""

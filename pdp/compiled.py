@@ -130,6 +130,7 @@ def encode_policy(document: PolicyDocument, source_path: str, conditions: Condit
         for item in rule.advice:
             obligation_to_pb(item, rule_pb.advice.add())
         rule_pb.reason_user, rule_pb.reason_admin = rule.reason_user, rule.reason_admin
+        rule_pb.lease_s = rule.lease_s
     return out.SerializeToString(deterministic=True)
 
 
@@ -304,6 +305,7 @@ def _rule(message: pb.CompiledRule, path: str) -> RuleDocument:
         advice=tuple(_obligation(item, name) for item in message.advice),
         reason_user=message.reason_user,
         reason_admin=message.reason_admin,
+        lease_s=message.lease_s,
     )
 
 

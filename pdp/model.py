@@ -153,6 +153,9 @@ class Caller:
     spiffe_id: str
     serial: str = ""
     peer: str = ""
+    # The last moment of its certificate, and of those above it; 0: not known. It says nothing of
+    # who it is.
+    ends_ns: int = field(default=0, compare=False)
 
     @property
     def trust_domain(self) -> str:
@@ -235,6 +238,21 @@ class RecordRef:
     hash: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A permit may be repeated for the same question until then. Nanoseconds since the epoch.
+
+    Attributes:
+        until_ns: from this instant on it is no answer, by the clock of the decision point.
+        decided_ns: when it was decided, by the same clock.
+        used: whether this is a repetition: the client did not ask.
+    """
+
+    until_ns: int
+    decided_ns: int
+    used: bool = False
+
+
 @dataclass(frozen=True)
 class Decision:
     """One answer. `explanation` is there when it was asked for and granted; it decides nothing.
@@ -254,6 +272,7 @@ class Decision:
         reason_user: texts of those rules for the person who was answered.
         reason_admin: texts for whoever looks after the policies; only for
             callers that may `explain`.
+        lease: how long it may be repeated, if it may.
     """
 
     effect: Effect
@@ -269,6 +288,7 @@ class Decision:
     # With the cause SCHEMA: what does not fit, `pdp.schema_check.Schemas.violation`.
     schema_violation: str = ""
     explanation: Explanation | None = None
+    lease: Lease | None = None
 
     # Three are made for each answer, and the generated `__init__` of a frozen class, a call of
     # `object.__setattr__` for each field, takes three times as long.
@@ -287,6 +307,7 @@ class Decision:
         reason_admin: tuple[Reason, ...] = (),
         schema_violation: str = "",
         explanation: Explanation | None = None,
+        lease: Lease | None = None,
     ) -> None:
         made = self.__dict__
         made["effect"] = effect
@@ -301,9 +322,15 @@ class Decision:
         made["reason_admin"] = reason_admin
         made["schema_violation"] = schema_violation
         made["explanation"] = explanation
+        made["lease"] = lease
 
     def __bool__(self) -> bool:
         return self.effect is Effect.PERMIT
+
+    @property
+    def leased(self) -> bool:
+        """Whether the client gave it again without asking, within its lease."""
+        return self.lease is not None and self.lease.used
 
 
 class Semantic(enum.Enum):

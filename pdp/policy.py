@@ -7,6 +7,7 @@ request. Nobody holds a half-compiled one.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -18,9 +19,10 @@ from pdp.cel.compile import compile_expression
 from pdp.cel.limits import EvaluationLimits
 from pdp.cel.syntax import Expression
 from pdp.errors import PolicyError
+from pdp.lease import check_lease
 from pdp.model import Cause, Decision, Effect, Obligation, Reason, deny
 from pdp.provided import UNASKED, Provided, ProviderDocument
-from pdp.roles import ROLES_PATH, DerivedRole, Facts, StaticRole, When
+from pdp.roles import DerivedRole, Facts, StaticRole, When, reads
 from pdp.schema import SchemaDocument
 from pdp.schema_check import Schemas
 from pdp.values import Timestamp
@@ -56,6 +58,7 @@ class RuleDocument:
     advice: tuple[Obligation, ...] = ()
     reason_user: str = ""
     reason_admin: str = ""
+    lease_s: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,7 @@ class Rule:
     starts_ns: int | None
     expires_ns: int | None
     reads: frozenset[tuple[str, ...]]
+    lease_s: int = 0
 
     @property
     def is_timed(self) -> bool:
@@ -217,6 +221,15 @@ class PolicySet:
         """Every rule that holds for a resource type, whatever its actions and times. To explain."""
         return [*self._of_every_type.rules, *self._by_type.get(resource_type, ByAction()).rules]
 
+    @functools.cached_property
+    def grants_leases(self) -> bool:
+        """Whether any rule does."""
+        return any(rule.lease_s for rule in self._rules)
+
+    def changes_ns(self, resource_type: str, action: str, now_ns: int) -> int | None:
+        """When the next of the rules that name them begins or ends; None: never."""
+        return self._candidates(resource_type, action).changes_ns(now_ns)
+
     def actions(self, resource_type: str) -> tuple[frozenset[str], frozenset[str]]:
         """Actions that rules about the type or schemas name, and the patterns that permits have."""
         indexes = (self._of_every_type, self._index(resource_type))
@@ -318,6 +331,7 @@ class _Compiler:
             raise PolicyError(f"{name} denies for a time only", suggestion="remove `expires`")
         if rule.effect is Effect.PERMIT and not rule.justification.strip():
             raise PolicyError(f"{name} has no justification", suggestion="say why it permits")
+        check_lease(name, rule.effect, rule.lease_s)
         if max(len(rule.reason_user), len(rule.reason_admin)) > REASON_CHARACTERS_MAX:
             raise PolicyError(
                 f"{name} has a reason of more than {REASON_CHARACTERS_MAX} characters"
@@ -344,7 +358,8 @@ class _Compiler:
             reason_admin=_reason(name, source.reason_admin),
             starts_ns=source.starts_ns,
             expires_ns=source.expires_ns,
-            reads=_reads(roles, when),
+            reads=reads(roles, when),
+            lease_s=source.lease_s,
         )
 
 
@@ -375,18 +390,3 @@ def _settled(rule: Rule) -> Rule:
     """
     static = all(isinstance(role, StaticRole) for role in rule.roles or ())
     return replace(rule, roles=None) if static else rule
-
-
-def _reads(
-    roles: tuple[StaticRole | DerivedRole, ...] | None, when: When | None
-) -> frozenset[tuple[str, ...]]:
-    """Attribute paths that any part of a rule looks at."""
-    found: set[tuple[str, ...]] = set()
-    if when is not None:
-        found |= when.expression.reads
-    for role in roles or ():
-        if isinstance(role, StaticRole):
-            found.add(ROLES_PATH)
-        else:
-            found |= _reads(role.sources, role.when)
-    return frozenset(found)

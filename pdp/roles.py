@@ -117,3 +117,18 @@ class When:
     def evaluate(self, facts: Facts) -> Verdict:
         """The expression's verdict on the attributes."""
         return self.expression.verdict(facts.attributes)
+
+
+def reads(
+    roles: tuple[StaticRole | DerivedRole, ...] | None, when: When | None
+) -> frozenset[tuple[str, ...]]:
+    """Attribute paths that any part of a rule looks at: its roles, and its condition."""
+    found: set[tuple[str, ...]] = set()
+    if when is not None:
+        found |= when.expression.reads
+    for role in roles or ():
+        if isinstance(role, StaticRole):
+            found.add(ROLES_PATH)
+        else:
+            found |= reads(role.sources, role.when)
+    return frozenset(found)

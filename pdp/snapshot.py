@@ -81,6 +81,11 @@ class Snapshot:
         own = self.tenants.get(tenant)
         return self.ref if own is None else own.ref
 
+    def fresh_until(self, tenant: str) -> int:
+        """From when on a tenant's answers are STALE, nanoseconds since the epoch."""
+        own = self.tenants.get(tenant)
+        return self.fresh_until_ns if own is None else own.fresh_until_ns
+
     def is_stale(self, clock_ns: int, tenant: str = "") -> bool:
         """Expired, or the clock ran backwards. There is no grace.
 
@@ -88,9 +93,10 @@ class Snapshot:
             clock_ns: nanoseconds since the epoch.
             tenant: whose bundle; without one, whether all are.
         """
-        own = self.tenants.get(tenant)
-        until_ns = self.fresh_until_ns if own is None else own.fresh_until_ns
-        return clock_ns >= until_ns or clock_ns < self.clock_mark_ns - CLOCK_TOLERANCE_NS
+        return (
+            clock_ns >= self.fresh_until(tenant)
+            or clock_ns < self.clock_mark_ns - CLOCK_TOLERANCE_NS
+        )
 
     def now_ns(self, clock_ns: int) -> int:
         """`now` in conditions: never before the mark."""

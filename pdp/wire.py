@@ -25,6 +25,7 @@ from pdp.model import (
     Cause,
     Decision,
     Effect,
+    Lease,
     Obligation,
     Reason,
     RecordRef,
@@ -43,6 +44,7 @@ from pdp.value_codec import (
     value_from_pb,
     value_to_pb,
 )
+from pdp.values import NANOS
 
 __all__ = [
     "DIGEST_BYTES",
@@ -231,6 +233,9 @@ def decision_to_pb(
         out.reason_admin.add(rule=reason.rule, text=reason.text)
     if decision.explanation is not None:
         explanation_to_pb(decision.explanation, out.explanation)
+    if decision.lease is not None:
+        out.lease_until.FromNanoseconds(decision.lease.until_ns)
+        out.decided_at.FromNanoseconds(decision.lease.decided_ns)
     return out
 
 
@@ -275,10 +280,22 @@ def decision_from_pb(message: pb.AuthorizeResponse) -> Decision:
         explanation=(
             explanation_from_pb(message.explanation) if message.HasField("explanation") else None
         ),
+        lease=_lease_from_pb(message) if effect is Effect.PERMIT else None,
     )
     if effect is Effect.PERMIT:
         _check_permit(decision)
     return decision
+
+
+def _lease_from_pb(message: pb.AuthorizeResponse) -> Lease | None:
+    """None, too, where it makes no sense: who has no lease asks again."""
+    if not message.HasField("lease_until") or not message.HasField("decided_at"):
+        return None
+    until, decided = message.lease_until, message.decided_at
+    if max(until.nanos, decided.nanos) >= NANOS or min(until.nanos, decided.nanos) < 0:
+        return None
+    lease = Lease(until.seconds * NANOS + until.nanos, decided.seconds * NANOS + decided.nanos)
+    return lease if lease.until_ns > lease.decided_ns else None
 
 
 def _check_permit(decision: Decision) -> None:

@@ -69,4 +69,5 @@ def said(decision: Decision) -> Hashable:
         tuple(map(id, advice)) if advice else (),
         decision.reason_user,
         decision.reason_admin,
+        decision.lease,
     )

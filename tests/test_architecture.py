@@ -27,6 +27,7 @@ RINGS: dict[str, tuple[str, ...]] = {
         "pdp.actions",
         "pdp.candidates",
         "pdp.roles",
+        "pdp.lease",
         "pdp.subject_token",
         "pdp.fetched",
         "pdp.parts",

@@ -31,6 +31,7 @@ from pdp.model import (
     Cause,
     Decision,
     Effect,
+    Lease,
     Obligation,
     Reason,
     RecordRef,
@@ -76,6 +77,8 @@ decisions = st.builds(
     some(REASONS),
     some(REASONS),
     texts,
+    st.none(),
+    st.sampled_from([None, Lease(10**18 + 5, 10**18), Lease(10**18 + 6, 10**18)]),
 )  # fmt: skip
 told = st.tuples(decisions, texts, st.sampled_from([b"", bytes(32)]), texts)
 

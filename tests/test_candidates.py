@@ -89,6 +89,8 @@ def test_what_roles_leave_out_twin_without_guard(
 
 class _Always:
     is_timed = False
+    starts_ns: int | None = None
+    expires_ns: int | None = None
 
     def is_current(self, now_ns: int) -> bool:
         """Always."""

@@ -58,6 +58,7 @@ rules:
     justification: j
     starts: 2026-01-01T00:00:00Z
     expires: 2027-01-01T00:00:00Z
+    lease_s: 2
     obligations: [{id: i, type: t, properties: {}}]
     advice: [{id: k, type: t, properties: {}}]
     reason: {user: u, admin: m}

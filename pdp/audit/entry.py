@@ -302,6 +302,8 @@ def build_entry(
     # Reasons are not written down: rule and bundle say what they were.
     for item in decision.advice:
         obligation_to_pb(item, entry.advice.add())
+    if decision.lease is not None:
+        entry.lease_until.FromNanoseconds(decision.lease.until_ns)
     if entry.ByteSize() > bytes_max:
         _shorten(entry, bytes_max)
     return entry

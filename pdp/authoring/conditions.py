@@ -79,6 +79,7 @@ def check_conditions(
             advice=rule.advice,
             reason_user=rule.reason_user,
             reason_admin=rule.reason_admin,
+            lease_s=rule.lease_s,
         )
         for rule in draft.rules
     )

@@ -279,15 +279,16 @@ class _Rule:
             return
         effect = Effect.DENY if rule.effect is Effect.PERMIT else Effect.PERMIT
         name = _EFFECT_NAMES[effect]
-        gone = [key for key in ("starts", "expires") if self.node.get(key)]
+        gone = [key for key in ("starts", "expires", "lease_s") if self.node.get(key)]
         edits = [yaml_edits.whole(written, name)]
-        # A deny has no times; a permit says why it permits.
+        # A deny has no times and no lease; a permit says why it permits.
         edits += [yaml_edits.without_key(self.node, key) for key in gone]
         new = replace(
             rule,
             effect=effect,
             starts_ns=None,
             expires_ns=None,
+            lease_s=0,
             justification=rule.justification or "mutant",
         )
         yield _Changed("effect", f"`{name}` instead", tuple(edits)), new

@@ -85,7 +85,7 @@ def _rule(document: PolicyDocument, rule: RuleDocument, limits: EvaluationLimits
         rule.reason_user,
         rule.reason_admin,
     )
-    times = (rule.starts_ns, rule.expires_ns)
+    times = (rule.starts_ns, rule.expires_ns, rule.lease_s)
     actions = frozenset(rule.actions)
     return (rule.id, rule.effect, actions, roles, condition(rule.when), times, duties)
 

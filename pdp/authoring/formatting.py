@@ -30,8 +30,8 @@ _ORDERS: Mapping[tuple[str, ...], tuple[str, ...]] = {
     ),
     ("roles", "*"): ("from", "when"),
     ("rules", "*"): (
-        "id", "effect", "actions", "roles", "when", "starts", "expires", "justification",
-        "reason", "obligations", "advice", "accept",
+        "id", "effect", "actions", "roles", "when", "starts", "expires", "lease_s",
+        "justification", "reason", "obligations", "advice", "accept",
     ),
     ("rules", "*", "obligations", "*"): _DUTIES,
     ("rules", "*", "advice", "*"): _DUTIES,

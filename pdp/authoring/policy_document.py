@@ -16,6 +16,7 @@ from pdp.authoring.nodes import Map, Node, Scalar
 from pdp.authoring.problems import Problems, word
 from pdp.authoring.times import EXAMPLE, parse_timestamp
 from pdp.errors import Position
+from pdp.lease import LEASE_S_MAX
 from pdp.model import Effect, Obligation
 from pdp.policy import REASON_CHARACTERS_MAX
 
@@ -44,6 +45,7 @@ class RuleDraft:
     advice: tuple[Obligation, ...]
     reason_user: str
     reason_admin: str
+    lease_s: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +130,7 @@ class _Reader:
             required["justification"] = _JUSTIFY
         optional = (
             "justification", "roles", "when", "starts", "expires",
-            "obligations", "advice", "reason", "accept",
+            "obligations", "advice", "reason", "accept", "lease_s",
         )  # fmt: skip
         fields = Fields(node, what, self.problems, required=required, optional=optional)
         check_accept(fields)
@@ -152,6 +154,7 @@ class _Reader:
             advice=self._duties(fields, "advice"),
             reason_user=user,
             reason_admin=admin,
+            lease_s=self._lease(fields),
         )
         self._not_both(fields, rule)
         return rule, fields.at("id")
@@ -164,6 +167,20 @@ class _Reader:
                 hint = f"remove `{key}`; write the time into `when`, where a reader sees it"
                 message = f"{fields.what} denies and has `{key}`: a deny that ends is a grant"
                 self.problems.add(fields.at(key), message, hint)
+        if fields.node("lease_s") is not None:
+            message = f"{fields.what} denies and has `lease_s`: denials are never repeated"
+            self.problems.add(fields.at("lease_s"), message, "remove `lease_s`")
+
+    def _lease(self, fields: Fields) -> int:
+        node = fields.node("lease_s")
+        if node is None:
+            return 0
+        value = node.value if isinstance(node, Scalar) else None
+        if type(value) is int and 0 <= value <= LEASE_S_MAX:
+            return value
+        message = f"`lease_s` must be a whole number of seconds from 0 to {LEASE_S_MAX}"
+        self.problems.add(node.position, message, "write `1`, or leave it out")
+        return 0
 
     def _actions(self, fields: Fields) -> tuple[str, ...]:
         items = fields.texts("actions", NAME, _ACTIONS) or ()

@@ -143,7 +143,7 @@ class SvidVerifier:
             raise IdentityError(message)
         if self._ours_end_ns is not None and now_ns > self._ours_end_ns:
             raise OwnIdentityError("the certificate of this server has expired")
-        return Caller(verified.text, verified.serial, peer)
+        return Caller(verified.text, verified.serial, peer, verified.not_after_ns)
 
     def identify(self, leaf_pem: bytes, chain_pem: bytes, now_ns: int) -> Verified:
         """Whose a certificate is that came without a connection: rules 2 to 8.

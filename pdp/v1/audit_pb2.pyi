@@ -32,7 +32,7 @@ class Record(_message.Message):
     def __init__(self, format_version: _Optional[int] = ..., pdp_id: _Optional[str] = ..., seq: _Optional[int] = ..., prev_hash: _Optional[bytes] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., decision: _Optional[_Union[DecisionRecord, _Mapping]] = ..., spool_event: _Optional[_Union[SpoolEvent, _Mapping]] = ..., suppressed_denials: _Optional[_Union[SuppressedDenials, _Mapping]] = ...) -> None: ...
 
 class DecisionRecord(_message.Message):
-    __slots__ = ("decision_id", "request_id", "tenant", "caller", "subject", "action", "resource_type", "resource_id", "attributes", "request_digest", "request", "effect", "cause", "rules", "obligations", "bundle", "truncated", "attributes_digest", "advice", "batch", "search", "door", "http", "providers", "fetched", "schema_violation")
+    __slots__ = ("decision_id", "request_id", "tenant", "caller", "subject", "action", "resource_type", "resource_id", "attributes", "request_digest", "request", "effect", "cause", "rules", "obligations", "bundle", "truncated", "attributes_digest", "advice", "lease_until", "batch", "search", "door", "http", "providers", "fetched", "schema_violation")
     class AttributesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -66,6 +66,7 @@ class DecisionRecord(_message.Message):
     TRUNCATED_FIELD_NUMBER: _ClassVar[int]
     ATTRIBUTES_DIGEST_FIELD_NUMBER: _ClassVar[int]
     ADVICE_FIELD_NUMBER: _ClassVar[int]
+    LEASE_UNTIL_FIELD_NUMBER: _ClassVar[int]
     BATCH_FIELD_NUMBER: _ClassVar[int]
     SEARCH_FIELD_NUMBER: _ClassVar[int]
     DOOR_FIELD_NUMBER: _ClassVar[int]
@@ -92,6 +93,7 @@ class DecisionRecord(_message.Message):
     truncated: bool
     attributes_digest: bytes
     advice: _containers.RepeatedCompositeFieldContainer[_authorization_pb2.Obligation]
+    lease_until: _timestamp_pb2.Timestamp
     batch: BatchRecord
     search: SearchRecord
     door: str
@@ -99,7 +101,7 @@ class DecisionRecord(_message.Message):
     providers: _containers.RepeatedCompositeFieldContainer[ProviderAnswer]
     fetched: _containers.MessageMap[str, _authorization_pb2.Value]
     schema_violation: str
-    def __init__(self, decision_id: _Optional[str] = ..., request_id: _Optional[str] = ..., tenant: _Optional[str] = ..., caller: _Optional[_Union[CallerRef, _Mapping]] = ..., subject: _Optional[_Union[SubjectRef, _Mapping]] = ..., action: _Optional[str] = ..., resource_type: _Optional[str] = ..., resource_id: _Optional[str] = ..., attributes: _Optional[_Mapping[str, _authorization_pb2.Value]] = ..., request_digest: _Optional[bytes] = ..., request: _Optional[bytes] = ..., effect: _Optional[_Union[_authorization_pb2.Effect, str]] = ..., cause: _Optional[_Union[_authorization_pb2.Cause, str]] = ..., rules: _Optional[_Iterable[str]] = ..., obligations: _Optional[_Iterable[_Union[_authorization_pb2.Obligation, _Mapping]]] = ..., bundle: _Optional[_Union[_authorization_pb2.BundleRef, _Mapping]] = ..., truncated: bool = ..., attributes_digest: _Optional[bytes] = ..., advice: _Optional[_Iterable[_Union[_authorization_pb2.Obligation, _Mapping]]] = ..., batch: _Optional[_Union[BatchRecord, _Mapping]] = ..., search: _Optional[_Union[SearchRecord, _Mapping]] = ..., door: _Optional[str] = ..., http: _Optional[_Union[HttpFacts, _Mapping]] = ..., providers: _Optional[_Iterable[_Union[ProviderAnswer, _Mapping]]] = ..., fetched: _Optional[_Mapping[str, _authorization_pb2.Value]] = ..., schema_violation: _Optional[str] = ...) -> None: ...
+    def __init__(self, decision_id: _Optional[str] = ..., request_id: _Optional[str] = ..., tenant: _Optional[str] = ..., caller: _Optional[_Union[CallerRef, _Mapping]] = ..., subject: _Optional[_Union[SubjectRef, _Mapping]] = ..., action: _Optional[str] = ..., resource_type: _Optional[str] = ..., resource_id: _Optional[str] = ..., attributes: _Optional[_Mapping[str, _authorization_pb2.Value]] = ..., request_digest: _Optional[bytes] = ..., request: _Optional[bytes] = ..., effect: _Optional[_Union[_authorization_pb2.Effect, str]] = ..., cause: _Optional[_Union[_authorization_pb2.Cause, str]] = ..., rules: _Optional[_Iterable[str]] = ..., obligations: _Optional[_Iterable[_Union[_authorization_pb2.Obligation, _Mapping]]] = ..., bundle: _Optional[_Union[_authorization_pb2.BundleRef, _Mapping]] = ..., truncated: bool = ..., attributes_digest: _Optional[bytes] = ..., advice: _Optional[_Iterable[_Union[_authorization_pb2.Obligation, _Mapping]]] = ..., lease_until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., batch: _Optional[_Union[BatchRecord, _Mapping]] = ..., search: _Optional[_Union[SearchRecord, _Mapping]] = ..., door: _Optional[str] = ..., http: _Optional[_Union[HttpFacts, _Mapping]] = ..., providers: _Optional[_Iterable[_Union[ProviderAnswer, _Mapping]]] = ..., fetched: _Optional[_Mapping[str, _authorization_pb2.Value]] = ..., schema_violation: _Optional[str] = ...) -> None: ...
 
 class ProviderAnswer(_message.Message):
     __slots__ = ("provider", "outcome", "cached", "values_digest", "unusable")

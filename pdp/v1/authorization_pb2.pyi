@@ -246,7 +246,7 @@ class RecordRef(_message.Message):
     def __init__(self, pdp_id: _Optional[str] = ..., seq: _Optional[int] = ..., hash: _Optional[bytes] = ...) -> None: ...
 
 class AuthorizeResponse(_message.Message):
-    __slots__ = ("request_id", "request_digest", "effect", "cause", "decision_id", "rules", "obligations", "bundle", "record", "advice", "reason_user", "reason_admin", "schema_violation", "invalid", "explanation")
+    __slots__ = ("request_id", "request_digest", "effect", "cause", "decision_id", "rules", "obligations", "bundle", "record", "advice", "reason_user", "reason_admin", "schema_violation", "invalid", "explanation", "lease_until", "decided_at")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     REQUEST_DIGEST_FIELD_NUMBER: _ClassVar[int]
     EFFECT_FIELD_NUMBER: _ClassVar[int]
@@ -262,6 +262,8 @@ class AuthorizeResponse(_message.Message):
     SCHEMA_VIOLATION_FIELD_NUMBER: _ClassVar[int]
     INVALID_FIELD_NUMBER: _ClassVar[int]
     EXPLANATION_FIELD_NUMBER: _ClassVar[int]
+    LEASE_UNTIL_FIELD_NUMBER: _ClassVar[int]
+    DECIDED_AT_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     request_digest: bytes
     effect: Effect
@@ -277,7 +279,9 @@ class AuthorizeResponse(_message.Message):
     schema_violation: str
     invalid: str
     explanation: Explanation
-    def __init__(self, request_id: _Optional[str] = ..., request_digest: _Optional[bytes] = ..., effect: _Optional[_Union[Effect, str]] = ..., cause: _Optional[_Union[Cause, str]] = ..., decision_id: _Optional[str] = ..., rules: _Optional[_Iterable[str]] = ..., obligations: _Optional[_Iterable[_Union[Obligation, _Mapping]]] = ..., bundle: _Optional[_Union[BundleRef, _Mapping]] = ..., record: _Optional[_Union[RecordRef, _Mapping]] = ..., advice: _Optional[_Iterable[_Union[Obligation, _Mapping]]] = ..., reason_user: _Optional[_Iterable[_Union[Reason, _Mapping]]] = ..., reason_admin: _Optional[_Iterable[_Union[Reason, _Mapping]]] = ..., schema_violation: _Optional[str] = ..., invalid: _Optional[str] = ..., explanation: _Optional[_Union[Explanation, _Mapping]] = ...) -> None: ...
+    lease_until: _timestamp_pb2.Timestamp
+    decided_at: _timestamp_pb2.Timestamp
+    def __init__(self, request_id: _Optional[str] = ..., request_digest: _Optional[bytes] = ..., effect: _Optional[_Union[Effect, str]] = ..., cause: _Optional[_Union[Cause, str]] = ..., decision_id: _Optional[str] = ..., rules: _Optional[_Iterable[str]] = ..., obligations: _Optional[_Iterable[_Union[Obligation, _Mapping]]] = ..., bundle: _Optional[_Union[BundleRef, _Mapping]] = ..., record: _Optional[_Union[RecordRef, _Mapping]] = ..., advice: _Optional[_Iterable[_Union[Obligation, _Mapping]]] = ..., reason_user: _Optional[_Iterable[_Union[Reason, _Mapping]]] = ..., reason_admin: _Optional[_Iterable[_Union[Reason, _Mapping]]] = ..., schema_violation: _Optional[str] = ..., invalid: _Optional[str] = ..., explanation: _Optional[_Union[Explanation, _Mapping]] = ..., lease_until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., decided_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class AuthorizeBatchRequest(_message.Message):
     __slots__ = ("request_id", "semantic", "items")

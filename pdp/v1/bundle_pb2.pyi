@@ -89,7 +89,7 @@ class CompiledRole(_message.Message):
     def __init__(self, name: _Optional[str] = ..., when: _Optional[_Union[CompiledCondition, _Mapping]] = ..., **kwargs) -> None: ...
 
 class CompiledRule(_message.Message):
-    __slots__ = ("id", "effect", "actions", "roles", "when", "starts", "expires", "justification", "obligations", "advice", "reason_user", "reason_admin")
+    __slots__ = ("id", "effect", "actions", "roles", "when", "starts", "expires", "justification", "obligations", "advice", "reason_user", "reason_admin", "lease_s")
     ID_FIELD_NUMBER: _ClassVar[int]
     EFFECT_FIELD_NUMBER: _ClassVar[int]
     ACTIONS_FIELD_NUMBER: _ClassVar[int]
@@ -102,6 +102,7 @@ class CompiledRule(_message.Message):
     ADVICE_FIELD_NUMBER: _ClassVar[int]
     REASON_USER_FIELD_NUMBER: _ClassVar[int]
     REASON_ADMIN_FIELD_NUMBER: _ClassVar[int]
+    LEASE_S_FIELD_NUMBER: _ClassVar[int]
     id: str
     effect: _authorization_pb2.Effect
     actions: _containers.RepeatedScalarFieldContainer[str]
@@ -114,7 +115,8 @@ class CompiledRule(_message.Message):
     advice: _containers.RepeatedCompositeFieldContainer[_authorization_pb2.Obligation]
     reason_user: str
     reason_admin: str
-    def __init__(self, id: _Optional[str] = ..., effect: _Optional[_Union[_authorization_pb2.Effect, str]] = ..., actions: _Optional[_Iterable[str]] = ..., roles: _Optional[_Iterable[str]] = ..., when: _Optional[_Union[CompiledCondition, _Mapping]] = ..., starts: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expires: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., justification: _Optional[str] = ..., obligations: _Optional[_Iterable[_Union[_authorization_pb2.Obligation, _Mapping]]] = ..., advice: _Optional[_Iterable[_Union[_authorization_pb2.Obligation, _Mapping]]] = ..., reason_user: _Optional[str] = ..., reason_admin: _Optional[str] = ...) -> None: ...
+    lease_s: int
+    def __init__(self, id: _Optional[str] = ..., effect: _Optional[_Union[_authorization_pb2.Effect, str]] = ..., actions: _Optional[_Iterable[str]] = ..., roles: _Optional[_Iterable[str]] = ..., when: _Optional[_Union[CompiledCondition, _Mapping]] = ..., starts: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expires: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., justification: _Optional[str] = ..., obligations: _Optional[_Iterable[_Union[_authorization_pb2.Obligation, _Mapping]]] = ..., advice: _Optional[_Iterable[_Union[_authorization_pb2.Obligation, _Mapping]]] = ..., reason_user: _Optional[str] = ..., reason_admin: _Optional[str] = ..., lease_s: _Optional[int] = ...) -> None: ...
 
 class CompiledCallers(_message.Message):
     __slots__ = ("callers",)

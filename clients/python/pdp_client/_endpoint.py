@@ -86,6 +86,7 @@ class Endpoint:
             self._options += (("grpc.ssl_target_name_override", server_name),)
         files = (trust_bundle, certificate, key)
         self._source, self._material = _identity.opened(files, workload_api, trust_domain)
+        self._fingerprint = b"" if self._material is None else self._material.digest()
         self._lock = threading.Lock()
         self._closed = False
         # Of the process that opened the channel, or the agent's stream.
@@ -268,6 +269,7 @@ class Endpoint:
         with self._lock:
             self._renewals += not self._lines.is_empty
             self._material = found
+            self._fingerprint = found.digest()
 
     def _admit(self) -> int:
         """Before the network is used for a call.

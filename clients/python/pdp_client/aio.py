@@ -14,6 +14,7 @@ from typing import Any, Self
 import grpc
 import tenacity
 
+from pdp.errors import ConfigurationError
 from pdp.model import Action, Cause, Decision, Effect, Properties, Resource, Semantic, Subject
 from pdp_client import _arguments, _attempts, _batch, _core
 from pdp_client._answers import Answers, Question
@@ -21,13 +22,14 @@ from pdp_client._breaker import Evidence
 from pdp_client._channel import BATCH_METHOD, METHOD, STREAM_METHOD
 from pdp_client._conversation import Conversation
 from pdp_client._core import AccessDenied, Call, Conclusion, Outcome, Refusal, Status
-from pdp_client._endpoint import Endpoint, ended, number, spent, time_left
+from pdp_client._endpoint import ended, number, spent, time_left
 from pdp_client._identity import PathText
+from pdp_client._leasing import LeasingEndpoint
 from pdp_client._lines import Line
 from pdp_client._pem_files import Material
 
 
-class AsyncClient(Endpoint):
+class AsyncClient(LeasingEndpoint):
     """Asks a PDP, and denies whatever goes wrong.
 
     One client serves all tasks of one event loop: the loop that first asks.
@@ -38,7 +40,7 @@ class AsyncClient(Endpoint):
         micro_batching: ask over one stream, where questions of the same moment share a
             message. Each is its own otherwise: see "Micro-batching" in docs/client.md.
         target, trust_bundle, certificate, key, workload_api, trust_domain, server_name,
-            budget_s, can_meet: as `Client`.
+            budget_s, can_meet, lease_cache: as `Client`. There are no leases with micro-batching.
     """
 
     _loop: asyncio.AbstractEventLoop | None = None
@@ -57,7 +59,11 @@ class AsyncClient(Endpoint):
         budget_s: float = _arguments.BUDGET_S_DEFAULT,
         can_meet: Collection[tuple[str, str]] = (),
         micro_batching: bool = False,
+        lease_cache: int = 0,
     ) -> None:
+        if micro_batching and lease_cache:
+            # Its conversations outlive a certificate by a moment, and a lease must not.
+            raise ConfigurationError("choose one: `micro_batching`, or `lease_cache`")
         super().__init__(
             target,
             trust_bundle=trust_bundle,
@@ -68,6 +74,7 @@ class AsyncClient(Endpoint):
             server_name=server_name,
             budget_s=budget_s,
             can_meet=can_meet,
+            lease_cache=lease_cache,
         )
         if not isinstance(micro_batching, bool):
             raise TypeError(
@@ -168,6 +175,7 @@ class AsyncClient(Endpoint):
             conclusions = _batch.conclude(batch, outcome, self._can_meet)
         except Exception as error:  # noqa: BLE001 the outermost edge: every failure is a denial
             conclusions = _batch.denied(error, len(requests), asked=batch is not None)
+        self._take_note_of_batch(requests, conclusions)
         return self._settle_batch(conclusions, admitted)
 
     async def close(self) -> None:
@@ -213,12 +221,15 @@ class AsyncClient(Endpoint):
         call = admitted = outcome = None
         try:
             call = _core.begin(request, started, budget_s)
-            admitted = self._admit()
-            if self._micro_batching:
-                outcome = await self._talked(call)
-            else:
-                outcome = await self._tried(METHOD, call)
-            conclusion = Conclusion(_core.conclude(call, outcome, self._can_meet))
+            asked = self._leasable(call, request, started)
+            decision = self._under_lease(asked)
+            if decision is None:
+                admitted = self._admit()
+                asking = self._talked(call) if self._micro_batching else self._tried(METHOD, call)
+                outcome = await asking
+                decision = _core.conclude(call, outcome, self._can_meet)
+                self._take_note(asked, request, decision)
+            conclusion = Conclusion(decision)
         except Exception as error:  # noqa: BLE001 the outermost edge: every failure is a denial
             conclusion = _core.denial(error, asked=call is not None)
             if outcome is not None and outcome.said:

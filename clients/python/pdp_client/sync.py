@@ -16,12 +16,13 @@ from pdp_client import _arguments, _attempts, _batch, _core
 from pdp_client._answers import Answers, Question
 from pdp_client._channel import BATCH_METHOD, METHOD
 from pdp_client._core import AccessDenied, Call, Conclusion, Outcome, Status
-from pdp_client._endpoint import Endpoint, ended, number, spent, time_left
+from pdp_client._endpoint import ended, number, spent, time_left
+from pdp_client._leasing import LeasingEndpoint
 from pdp_client._lines import Line
 from pdp_client._pem_files import Material
 
 
-class Client(Endpoint):
+class Client(LeasingEndpoint):
     """Asks a PDP, and denies whatever goes wrong.
 
     One client serves all threads of a process. It connects when it is first
@@ -44,10 +45,12 @@ class Client(Endpoint):
         budget_s: seconds that a call may take, all attempts together; at most 5.
         can_meet: (type, id) of the obligations that the calling program meets.
             A permit with any other is a denial.
+        lease_cache: so many permits may be kept, each for as long as its rule allows, and at most
+            5 s, and given again without asking; 0: none. See "Leases" in docs/client.md.
 
     Raises:
         pdp.errors.ConfigurationError: the target or a file cannot be used.
-        TypeError, ValueError: `budget_s` or `can_meet` is not what it says.
+        TypeError, ValueError: `budget_s`, `can_meet` or `lease_cache` is not what it says.
     """
 
     def authorize(
@@ -166,6 +169,7 @@ class Client(Endpoint):
             conclusions = _batch.conclude(batch, outcome, self._can_meet)
         except Exception as error:  # noqa: BLE001 the outermost edge: every failure is a denial
             conclusions = _batch.denied(error, len(requests), asked=batch is not None)
+        self._take_note_of_batch(requests, conclusions)
         return self._settle_batch(conclusions, admitted)
 
     def close(self) -> None:
@@ -208,9 +212,14 @@ class Client(Endpoint):
         call = admitted = None
         try:
             call = _core.begin(request, started, budget_s)
-            admitted = self._admit()
-            outcome = self._tried(METHOD, call)
-            conclusion = Conclusion(_core.conclude(call, outcome, self._can_meet))
+            asked = self._leasable(call, request, started)
+            decision = self._under_lease(asked)
+            if decision is None:
+                admitted = self._admit()
+                outcome = self._tried(METHOD, call)
+                decision = _core.conclude(call, outcome, self._can_meet)
+                self._take_note(asked, request, decision)
+            conclusion = Conclusion(decision)
         except Exception as error:  # noqa: BLE001 the outermost edge: every failure is a denial
             conclusion = _core.denial(error, asked=call is not None)
         return self._settle(conclusion, admitted)
