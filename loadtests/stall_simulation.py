@@ -8,8 +8,8 @@ Client processes ask at random times (Poisson). A PDP decides one question after
 waits for its record. One PDP stalls: it takes questions and says nothing, as a process
 that is stopped or whose disk hangs. Afterwards it goes on with what is still in time.
 
-An attempt that runs to the end of the budget has failed (but see HEDGED_TIMEOUT_IS_LEARNT); one
-that was overtaken is cancelled, and says nothing, as in the client for asyncio.
+An attempt that runs to the end of the budget has failed; one that was overtaken is cancelled,
+and says nothing, as in the client for asyncio.
 
 What is left out: the network, admission (nobody is told OVERLOADED), certificates.
 """
@@ -45,9 +45,9 @@ CPU_S: Final = 0.00035
 RECORD_S: Final = 0.002
 # A budget below this says nothing about the PDP when it runs out: docs/client.md.
 FAIR_S: Final = 0.1
-# Where a call may be hedged, the client waits for its attempts until the budget ends and returns;
-# they end a moment later, and `Balance` is not told. The breaker of the PDP is.
-HEDGED_TIMEOUT_IS_LEARNT = False
+# Where a call may be hedged, the client waits for its attempts until the budget ends, and tells
+# `Balance` then of all that still run. A test shows what would come of it if it did not.
+HEDGED_TIMEOUT_IS_LEARNT = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,7 +130,7 @@ def test_a_second_pdp_is_asked_after_the_time_that_most_answers_take() -> None:
     for number in range(SAMPLE_MIN - 1):
         balance.answered("a", 0.01)
         assert balance.hedge_after(1.0) is None, number
-    for number in range(161):
+    for number in range(170):
         balance.answered("a", 0.5 if number % 10 == 0 else 0.01)
     assert balance.hedge_after(10.0) == 0.5
     assert balance.hedge_after(0.9) is None
@@ -308,6 +308,25 @@ def test_a_slow_one_twin_without_hedging(make: Make, firing_range: FiringRange) 
         stopped.kill(signal.SIGSTOP)
         try:
             assert not (both.ask() and both.ask())
+        finally:
+            stopped.kill(signal.SIGCONT)
+
+
+def test_one_that_hangs_is_left_out_with_hedging_too(make: Make, firing_range: FiringRange) -> None:
+    """A call that ended with its budget has failed at everybody that it still waited for."""
+    with (
+        firing_range.another() as good,
+        firing_range.another() as stopped,
+        make([target(good), target(stopped)], hedge=True) as both,
+    ):
+        assert all(both.ask() for _ in range(2 * SAMPLE_MIN))
+        stopped.kill(signal.SIGSTOP)
+        try:
+            for _ in range(60):
+                both.ask(timeout=0.05)
+                if both.client.out:
+                    break
+            assert both.client.out == [target(stopped)]
         finally:
             stopped.kill(signal.SIGCONT)
 

@@ -431,7 +431,8 @@ def test_a_tenant_that_falls_behind_is_told_once(two: Reader) -> None:
     two.serve()
     two.start()
     out = io.StringIO()
-    log = PollLog(Telemetry(out, two.clock))
+    telemetry = Telemetry(out, two.clock)
+    log = PollLog(telemetry)
     log.take(two.poll())
     two.clock.offset_s = 91
     for _ in range(3):
@@ -444,6 +445,8 @@ def test_a_tenant_that_falls_behind_is_told_once(two: Reader) -> None:
     two.serve()
     log.take(two.poll())
     assert asked_of(two, "acme").cause is Cause.RULE
+    # Lines are written by a thread of its own.
+    telemetry.close()
     events = [json.loads(line) for line in out.getvalue().splitlines()]
     told = [each["event"] for each in events]
     assert told == ["bundle_unchanged", "bundle_unchanged", "tenant_behind", "bundle_updated"]

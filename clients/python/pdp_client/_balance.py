@@ -58,6 +58,7 @@ class Balance(Generic[T]):
         self._turn = 0
         self._hedging = hedging
         self._took: deque[float] = deque(maxlen=_SAMPLE)
+        self._answers = 0
         self._hedges = 0.0
         self._hedge_s: float | None = None
         self._throttle = RetryThrottle()
@@ -94,8 +95,9 @@ class Balance(Generic[T]):
                 record.out_until = 0.0
             self._throttle.answered()
             self._took.append(took_s)
+            self._answers += 1
             # Sorting 200 numbers takes some 10 us; every tenth answer is often enough.
-            if self._hedging and len(self._took) >= SAMPLE_MIN and len(self._took) % 10 == 0:
+            if self._hedging and self._answers >= SAMPLE_MIN and self._answers % 10 == 0:
                 ordered = sorted(self._took)
                 self._hedge_s = max(HEDGE_S_MIN, ordered[int(len(ordered) * _SHARE)])
 

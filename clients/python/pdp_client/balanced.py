@@ -249,6 +249,9 @@ class BalancedClient:
                 running, timeout=left, return_when=concurrent.futures.FIRST_COMPLETED
             )
             if not done:
+                # Their own deadlines are a moment away: whom the budget ended with has failed.
+                for target in running.values():
+                    self._fleet.balance.failed(target, time.monotonic())
                 return last
             for future in done:
                 target = running.pop(future)

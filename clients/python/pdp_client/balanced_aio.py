@@ -202,6 +202,9 @@ class AsyncBalancedClient:
                     running, timeout=left, return_when=asyncio.FIRST_COMPLETED
                 )
                 if not done:
+                    # Their own deadlines are a moment away: whom the budget ended with has failed.
+                    for target in running.values():
+                        self._fleet.balance.failed(target, time.monotonic())
                     return last
                 for task in done:
                     target = running.pop(task)
