@@ -153,8 +153,9 @@ class Call:
 def named(decision: Decision, call: Call) -> Decision:
     """A copy with an id of its own, and the bundle that decided."""
     copied = object.__new__(Decision)
-    made = copied.__dict__
-    made.update(decision.__dict__)
+    # Of a dict that is copied whole, no field is looked at.
+    made = decision.__dict__.copy()
+    object.__setattr__(copied, "__dict__", made)
     made["decision_id"] = new_decision_id(call.clock_ns)
     made["bundle"] = call.bundle
     made["record"] = None
