@@ -119,6 +119,35 @@ def test_answers_twin_without_guard(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 BATCH = BatchEvidence("d" * 36, "b", 1, 2, PEP, BUNDLES[0], bytes(32))
+
+
+def leased(until_s: int) -> Decision:
+    """One permit, but for how long it may be repeated."""
+    lease = Lease(until_s * 10**9, 10**9)
+    return Decision(Effect.PERMIT, Cause.RULE, ("p/r",), (), "d", BUNDLES[0], lease=lease)
+
+
+def test_each_answer_keeps_its_own_lease() -> None:
+    """Alike in all else: of two tokens, one ends before the other."""
+    answers = [(leased(until_s), "q", b"", "") for until_s in (2, 6)]
+    assert from_bytes(answers) == by_protobuf(answers)
+    writer = ItemWriter(BATCH, 1 << 16, EncodedAttributes())
+    seen = Evidence(Request(Subject("", ""), Action(""), Resource("", "")), PEP, {}, b"")
+    seen = dataclasses.replace(seen, admitted=True)
+    items = [writer.item(answer[0], seen) for answer in answers]
+    ends = [audit_pb2.DecisionRecord.FromString(item).lease_until.seconds for item in items]
+    assert ends == [2, 6]
+
+
+def test_each_answer_keeps_its_own_lease_twin_without_guard(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """If leases were no part of what is said, the second would have the first's."""
+    monkeypatch.setattr(wire_answers, "said", lambda decision: decision.rules)
+    answers = [(leased(until_s), "q", b"", "") for until_s in (6, 2)]
+    assert from_bytes(answers) != by_protobuf(answers)
+
+
 evidence = st.builds(
     Evidence,
     st.builds(
