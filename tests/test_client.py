@@ -511,6 +511,8 @@ def test_no_option_permits_on_failure(kind: type[Any]) -> None:
         "target", "trust_bundle", "certificate", "key", "server_name", "budget_s", "can_meet",
         # Another source of the same three; without an identity there is no client.
         "workload_api", "trust_domain",
+        # Repeats what the PDP said may be repeated, for 5 s at most, and nothing while it fails.
+        "lease_cache",
     }  # fmt: skip
     if kind is AsyncClient:
         # Over what the same questions go, not what is believed of the answers.
