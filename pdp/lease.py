@@ -4,7 +4,7 @@ A lease is a permit that outlives its moment, so it is the least of everything t
 it: what each rule that permitted grants, the next time at which a rule begins or ends, the end
 of the token and of the caller's certificate, and the freshness of the policies. There is none
 where the moment itself took part: a duty comes with the answer, or a rule reads `now`.
-Source: docs/adr/0030.
+Source: docs/adr/0029.
 """
 
 from __future__ import annotations
