@@ -247,7 +247,7 @@ def _said(item: Any, *, added: bool) -> Iterator[Change]:
     """What something that came or went says; what is absent is left out."""
     for field, value in _fields(item):
         text = _text(field, value)
-        if value not in (None, "", (), frozenset()) and text:
+        if value not in (None, "", 0, (), frozenset()) and text:
             yield Change(_word(field), "" if added else text, text if added else "")
 
 
