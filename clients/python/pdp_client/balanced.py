@@ -61,7 +61,8 @@ class BalancedClient:
         self._pool = (
             concurrent.futures.ThreadPoolExecutor(THREADS_MAX, "pdp-client") if hedge else None
         )
-        self._waiting = 0
+        # A counter that several threads add to would drift.
+        self._places = threading.BoundedSemaphore(THREADS_MAX - 1)
         self._looked = threading.Event()
 
     @property
@@ -189,13 +190,13 @@ class BalancedClient:
         if first is None:
             return deny(Cause.UNREACHABLE), "there is no PDP"
         after = self._fleet.balance.hedge_after(ends - started)
-        if after is not None and self._pool is not None and self._waiting < THREADS_MAX - 1:
-            self._waiting += 1
-            try:
-                return self._hedged(attempt, first, after, ends)
-            finally:
-                self._waiting -= 1
-        return self._in_turn(attempt, first, ends)
+        pool = self._pool
+        if after is None or pool is None or not self._places.acquire(blocking=False):
+            return self._in_turn(attempt, first, ends)
+        try:
+            return self._hedged(pool, attempt, first, after, ends)
+        finally:
+            self._places.release()
 
     def _look(self) -> None:
         """Look the DNS name up, if that is due: on a thread, so that no call waits for it."""
@@ -227,12 +228,14 @@ class BalancedClient:
         return other if good else found
 
     def _hedged(
-        self, attempt: Callable[[str], Asked], first: str, after: float, ends: float
+        self,
+        pool: concurrent.futures.ThreadPoolExecutor,
+        attempt: Callable[[str], Asked],
+        first: str,
+        after: float,
+        ends: float,
     ) -> Asked:
         """Ask one; another, if it takes long or fails. The first answer counts."""
-        pool = self._pool
-        if pool is None:
-            return self._in_turn(attempt, first, ends)
         begun = {first: time.monotonic()}
         running = {_submit(pool, attempt, first): first}
         concurrent.futures.wait(running, timeout=after)
